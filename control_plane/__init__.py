@@ -1,0 +1,1 @@
+"""Decides, never touches a token: auth, policy, model choice, leases, usage."""

@@ -1,0 +1,1 @@
+"""HAProxy configuration as pure text made from the inventory."""

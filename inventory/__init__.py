@@ -1,0 +1,1 @@
+"""The cluster as data: the only place where an address is written."""

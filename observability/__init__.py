@@ -1,0 +1,1 @@
+"""Names of metrics and, later, rules, dashboards and runbooks."""

@@ -1,0 +1,1 @@
+"""Carries, never decides: engines → relay → event log → viewers."""
