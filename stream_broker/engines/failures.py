@@ -33,6 +33,21 @@ _INTERNALS: Final = re.compile(
 )
 
 
+def unreachable() -> Failure:
+    """No connection to the engine."""
+    return Failure("engine_unreachable", "The engine cannot be reached.")
+
+
+def hung_up() -> Failure:
+    """The connection closed before a byte of the answer."""
+    return Failure("engine_unreachable", "The engine hung up before it answered.")
+
+
+def stalled() -> Failure:
+    """Silence beyond the idle timeout."""
+    return Failure("engine_stalled", "The engine has stopped answering.")
+
+
 def truncated() -> Failure:
     """The stream ended without a clean end."""
     return Failure("engine_truncated", TRUNCATED)
