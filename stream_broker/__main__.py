@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
@@ -46,15 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except (InventoryError, SettingsError, OSError, KeyError) as error:
         print(f"stream_broker: {error}", file=sys.stderr)
         return 2
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(options, sock))
     return 0
-
-
-def _loop_factory() -> object:
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 async def _serve(options: Options, sock: socket.socket) -> None:
@@ -76,25 +71,26 @@ async def _serve(options: Options, sock: socket.socket) -> None:
         )
     )
     loop = asyncio.get_running_loop()
-    draining = loop.create_future()
-    stop = loop.create_future()
+    told, stop = asyncio.Event(), asyncio.Event()
 
     def on_terminate() -> None:
-        if not draining.done():
-            draining.set_result(None)
-        elif not stop.done():
-            stop.set_result(None)
+        (stop if told.is_set() else told).set()
 
     loop.add_signal_handler(signal.SIGTERM, on_terminate)
-    loop.add_signal_handler(signal.SIGINT, lambda: stop.done() or stop.set_result(None))
+    loop.add_signal_handler(signal.SIGINT, stop.set)
     serving = loop.create_task(server.serve(sockets=[sock]))
-    await asyncio.wait({serving, draining, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if draining.done() and not stop.done():
-        drain = loop.create_task(broker.drain())
-        await asyncio.wait({serving, drain, stop}, return_when=asyncio.FIRST_COMPLETED)
-        drain.cancel()
+    draining = loop.create_task(_drain_when(told, broker))
+    stopping = loop.create_task(stop.wait())
+    await asyncio.wait({serving, draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, stopping):
+        task.cancel()
     server.should_exit = True
     await serving
+
+
+async def _drain_when(told: asyncio.Event, broker: Broker) -> None:
+    await told.wait()
+    await broker.drain()
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -88,7 +88,7 @@ class Broker:
             max_bytes=settings.spool_max,
         )
         self._keys = KeySpace(cluster)
-        self._build_logs(options, home)
+        self._build_logs(options)
         self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
         self.runner = Runner(
             settings,
@@ -149,7 +149,7 @@ class Broker:
         except TimeoutError:
             return
 
-    def _build_logs(self, options: Options, home: Home) -> None:
+    def _build_logs(self, options: Options) -> None:
         settings = options.settings
         lifetimes: dict[str, Any] = {
             "log_ttl": settings.log_ttl,

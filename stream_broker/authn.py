@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from contracts.tokens import TokenRefused, verify_session
-
-from contracts.policy import API_KEY_PREFIX, SESSION_COOKIE, PolicySnapshot, hash_key
+from contracts.policy import API_KEY_PREFIX, SESSION_COOKIE, hash_key
 from contracts.problems import ProblemError
+from contracts.tokens import TokenRefused, verify_token
 from stream_broker.policy import PolicyHolder
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,15 +50,15 @@ def same_origin(headers: Mapping[str, str]) -> bool:
     return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "") != ""
 
 
-def identify(credential: str, policy: PolicySnapshot, now: float) -> Principal | None:
+def identify(credential: str, policy: PolicyHolder, now: float) -> Principal | None:
     """The caller that `credential` stands for at Unix time `now`, or None."""
     if credential.startswith(API_KEY_PREFIX):
-        entry = policy.key_hashes.get(hash_key(credential))
+        entry = policy.snapshot.key_hashes.get(hash_key(credential))
         if entry is None or (entry.expires_at is not None and entry.expires_at <= now):
             return None
         return Principal(entry.user_id, entry.tier, tuple(entry.scopes), credential)
     try:
-        claims = verify_session(credential, policy.public_keys, policy.revoked, now)
+        claims = verify_token(credential, policy.public_keys, policy.revoked, now)
     except TokenRefused:
         return None
     return Principal(claims.sub, claims.tier, tuple(claims.scopes), credential)
@@ -89,8 +88,8 @@ class Authenticator:
 
     async def identify(self, credential: str) -> Principal | None:
         """The caller, after one more poll if a key was made since the last one."""
-        principal = identify(credential, self._policy.snapshot, self._clock())
+        principal = identify(credential, self._policy, self._clock())
         if principal is None and self._policy.age > 0.2:
             await self._policy.refresh()
-            principal = identify(credential, self._policy.snapshot, self._clock())
+            principal = identify(credential, self._policy, self._clock())
         return principal

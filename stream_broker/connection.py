@@ -40,7 +40,7 @@ class StreamConnection(HttpToolsProtocol):
         """Adds the way to abort before the request's task runs."""
         super().on_headers_complete()
         extensions = self.scope.setdefault("extensions", {})
-        extensions["okome.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        extensions["okome.abort"] = self.transport.abort  # type: ignore[assignment]
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
@@ -54,5 +54,5 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Adds the way to abort before the connection's task runs."""
         super().handle_connect(event)
-        abort = cast(asyncio.Transport, self.transport).abort
+        abort = self.transport.abort
         self.scope.setdefault("extensions", {})["okome.abort"] = abort  # type: ignore

@@ -11,7 +11,7 @@ from stream_broker.ids import home_of
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.tail import Tail
+from stream_broker.log.tail import OnCancel, Tail
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Followers:
         commands: Any,
         connect: Callable[[], Any],
         process: str,
-        on_cancel: Callable[[str, str], object],
+        on_cancel: OnCancel,
     ) -> None:
         self._keys = keys
         self._log = log

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from contracts.policy import PolicyModel, PolicySnapshot
 from contracts.problems import ProblemError
+from contracts.tokens import PublicKeys, load_public_keys
 from stream_broker.control import ControlClient, ControlUnavailable
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class PolicyHolder:
         self._poll = poll
         self._etag: str | None = None
         self._snapshot: PolicySnapshot | None = None
+        self.public_keys: PublicKeys = {}
+        self.revoked: frozenset[str] = frozenset()
         self._polled_at = float("-inf")
 
     @property
@@ -55,9 +58,19 @@ class PolicyHolder:
             _LOG.debug("policy: %s", error)
             return False
         if fresh is not None:
-            self._snapshot, self._etag = fresh
+            self._take(*fresh)
         self._polled_at = self._monotonic()
         return True
+
+    def _take(self, snapshot: PolicySnapshot, etag: str) -> None:
+        """Keeps a snapshot, and in their ready form what every request needs of it."""
+        try:
+            self.public_keys = load_public_keys(snapshot.public_keys)
+        except ValueError as error:
+            _LOG.error("the policy snapshot is refused: %s", error)
+            return
+        self.revoked = frozenset(snapshot.revoked)
+        self._snapshot, self._etag = snapshot, etag
 
     async def run(self) -> None:
         """Polls until cancelled; says once when the control plane goes and comes."""

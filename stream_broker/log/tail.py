@@ -24,7 +24,7 @@ _BLOCK_MS = 2000
 _COUNT = 512
 _RETRY_S = 0.2
 
-OnCancel = Callable[[str, str], None]
+OnCancel = Callable[[str, str], object]
 
 
 class Tail:

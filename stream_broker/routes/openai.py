@@ -145,9 +145,9 @@ async def _collected(context: Context, watch: Watch) -> Response:
     if last.name == "job_complete":
         state: JobState = await context.directory.state(feed.job_id, watch.state.head.user_id)
         return json_response(completion(state, events), 200, headers)
-    error = error_object(last)
-    status = _STATUS_OF_ERROR.get(error["code"], 499 if last.name == "job_cancelled" else 502)
+    told = error_object(last)
+    status = _STATUS_OF_ERROR.get(told["code"], 499 if last.name == "job_cancelled" else 502)
     if status == 503:
         headers["Retry-After"] = "1"
-    body: dict[str, Any] = {"error": error}
+    body: dict[str, Any] = {"error": told}
     return json_response(body, status, headers)

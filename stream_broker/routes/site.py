@@ -39,7 +39,7 @@ class EnterBody(msgspec.Struct):
 def site_routes(context: Context) -> list[BaseRoute]:
     """The routes of this file."""
 
-    async def page(request: Request) -> Response:
+    async def page(_: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
 
     async def enter(request: Request) -> Response:
@@ -59,20 +59,20 @@ def site_routes(context: Context) -> list[BaseRoute]:
         )
         return response
 
-    async def openapi(request: Request) -> Response:
+    async def openapi(_: Request) -> Response:
         return FileResponse(OPENAPI, media_type="application/json")
 
-    async def healthz(request: Request) -> Response:
+    async def healthz(_: Request) -> Response:
         return json_response({"status": "ok", "node": context.node})
 
-    async def readyz(request: Request) -> Response:
+    async def readyz(_: Request) -> Response:
         if context.draining:
             raise ProblemError("draining", "This broker takes no new jobs")
         if not context.policy.ready:
             raise ProblemError("control_plane_unavailable", "No policy has arrived yet")
         return json_response({"status": "ready", "node": context.node})
 
-    async def metrics(request: Request) -> Response:
+    async def metrics(_: Request) -> Response:
         return Response(context.metrics.render(), media_type="text/plain; version=0.0.4")
 
     return [
