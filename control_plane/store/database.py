@@ -1,0 +1,129 @@
+"""SQLite behind one thread: the event loop never waits for a disk.
+
+The thread is the only writer, so a transaction never meets another one, and what it
+reads stays true until it commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from contracts.problems import ProblemError
+from control_plane.store.migrations import SchemaError, migrate
+
+T = TypeVar("T")
+Transaction = Callable[[sqlite3.Connection], T]
+
+FILE_NAME: Final = "control.sqlite3"
+
+
+class StoreError(Exception):
+    """The store cannot be opened; one line that names the file and the reason."""
+
+
+class Database:
+    """`open` before use, `close` after. `timeout_s` bounds waiting and work of one call."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        timeout_s: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = directory / FILE_NAME
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self, now: float) -> None:
+        """Makes the file where there is none and migrates it. Raises StoreError."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connect, now)
+
+    async def close(self) -> None:
+        """Ends the running transaction in peace, then the thread. Idempotent."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        self._thread.shutdown()
+
+    async def read(self, work: Transaction[T]) -> T:
+        """Runs `work` on one consistent view. Raises ProblemError 503 after the timeout."""
+        return await self._run(work, "BEGIN", durable=False)
+
+    async def write(self, work: Transaction[T], *, durable: bool = False) -> T:
+        """Runs `work` in a transaction: all of it, or nothing when it raises or is late.
+
+        A commit survives a crash of this process; with `durable` also the loss of power
+        (one fsync), for what the caller is told has been kept for good.
+
+        Raises ProblemError 503 after the timeout.
+        """
+        return await self._run(work, "BEGIN IMMEDIATE", durable=durable)
+
+    async def _run(self, work: Transaction[T], begin: str, *, durable: bool) -> T:
+        deadline = self._monotonic() + self._timeout_s
+
+        def in_thread() -> T:
+            return self._transact(work, begin, durable, deadline)
+
+        future = asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await future
+        except TimeoutError:
+            raise _late() from None
+
+    def _transact(self, work: Transaction[T], begin: str, durable: bool, deadline: float) -> T:
+        connection = self._connection
+        if connection is None:
+            raise _late()
+        if durable:
+            connection.execute("PRAGMA synchronous = FULL")
+        try:
+            with _transaction(connection, begin):
+                result = work(connection)
+                # The caller may have given up: what it was told failed must not happen.
+                if self._monotonic() > deadline:
+                    raise _late()
+        finally:
+            if durable:
+                connection.execute("PRAGMA synchronous = NORMAL")
+        return result
+
+    def _connect(self, now: float) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            migrate(connection, now)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be opened: {error.strerror}") from error
+        except (sqlite3.Error, SchemaError) as error:
+            raise StoreError(f"{self.path}: cannot be opened: {error}") from error
+        self._connection = connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _late() -> ProblemError:
+    return ProblemError("control_plane_unavailable", "The store did not answer in time.")
