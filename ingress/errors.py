@@ -19,7 +19,7 @@ _AWAY = ProblemError(
     "control_plane_unavailable", "The control plane is away; chats that run go on.", retry_after=2
 )
 # Whatever goes wrong on the way to the control plane is the same to a client.
-CONTROL: dict[int, ProblemError] = {status: _AWAY for status in (502, 503, 504)}
+CONTROL: dict[int, ProblemError] = dict.fromkeys((502, 503, 504), _AWAY)
 
 NOT_FOUND = ProblemError("not_found", "Nothing is here.")
 

@@ -104,7 +104,6 @@ def _statistics(cluster: Cluster, node: Node) -> list[str]:
         "stats enable",
         "stats uri /stats",
         "stats refresh 5s",
-        "no log",
     ]
 
 
@@ -145,9 +144,6 @@ def _routing() -> list[str]:
         "http-request set-var(txn.path) path,url_dec",
         "acl hidden var(txn.path) -m reg ^/+(internal|metrics)(/|$)",
         http_return(NOT_FOUND, "hidden"),
-        f"acl accounts var(txn.path) -m reg {accounts}",
-        "use_backend control if accounts",
-        "",
         "acl of_job var(txn.path) -m beg /v1/jobs/",
         "acl of_completion var(txn.path) -m beg /v1/chat/completions/",
         "http-request set-var(txn.job) var(txn.path),field(4,/) if of_job",
@@ -155,10 +151,10 @@ def _routing() -> list[str]:
         "http-request set-var(txn.job) url_param(job_id) unless of_job or of_completion",
         "acl names_job var(txn.job) -m reg ^n[0-9]+w[0-9]+-",
         "http-request set-var(txn.home) var(txn.job),field(1,-) if names_job",
-        "# A stream speaks every 15 s; only answers in one piece may be silent for longer.",
-        f"http-request set-timeout server {STREAM_TIMEOUT}s if METH_GET",
-        "use_backend jobs if names_job",
         "",
+        f"acl accounts var(txn.path) -m reg {accounts}",
+        "use_backend control if accounts",
+        "use_backend jobs if names_job",
         f"acl has_route req.cook({ROUTE_COOKIE}) -m found",
         "acl has_key req.hdr(Authorization) -m found",
         "use_backend browsers if has_route or !has_key",
@@ -171,7 +167,7 @@ def _programs(cluster: Cluster) -> list[str]:
         "backend programs",
         "balance hdr(Authorization)",
         "hash-type consistent",
-        *_keepalive(),
+        *_carry(),
         *_check("/readyz"),
         "default-server check inter 500ms fastinter 200ms fall 2 rise 1",
         *(f"server {name} {address}" for name, address in _workers(cluster)),
@@ -184,7 +180,7 @@ def _browsers(cluster: Cluster) -> list[str]:
         "balance roundrobin",
         "# No `nocache`: it would add a Cache-Control of its own to a stream's.",
         f'cookie {ROUTE_COOKIE} insert indirect httponly attr "SameSite=Lax"',
-        *_keepalive(),
+        *_carry(),
         *(
             f"server {name} {address} cookie {name} track programs/{name}"
             for name, address in _workers(cluster)
@@ -199,7 +195,7 @@ def _jobs(cluster: Cluster) -> list[str]:
         "# All viewers of a job whose home is down meet at the same other broker.",
         "balance hash var(txn.job)",
         "hash-type consistent",
-        *_keepalive(),
+        *_carry(),
         *(f"use-server {name} if {{ var(txn.home) -m str {name} }}" for name, _ in workers),
         *_check("/healthz"),
         "# A host that lost its power refuses nothing: its streams are ended by the check. A",
@@ -217,16 +213,23 @@ def _control(cluster: Cluster) -> list[str]:
         *(http_error(status, problem) for status, problem in CONTROL.items()),
         "http-after-response set-status 503 if { status 502 504 }",
         "timeout server 15s",
-        *_keepalive(),
         *_check("/readyz"),
         "default-server check inter 500ms fall 2 rise 1",
         f"server {node.name} {node.address}:{node.port}",
     ]
 
 
-def _keepalive() -> list[str]:
-    """Ends streams of a host that vanished, where a failing check must not (draining)."""
+def _carry() -> list[str]:
+    """How requests are carried to brokers.
+
+    TCP keep-alive ends streams of a host that vanished, where a failing check must not
+    (it also fails while a broker drains).
+    """
+    stream = f"http-request set-timeout server {STREAM_TIMEOUT}s if"
     return [
+        "# A stream speaks every 15 s; only answers in one piece may be silent for longer.",
+        f"{stream} {{ var(txn.path) -m str /v1/stream }}",
+        f"{stream} METH_GET {{ req.hdr(Accept) -m sub text/event-stream }}",
         "option srvtcpka",
         "srvtcpka-idle 2s",
         "srvtcpka-intvl 1s",

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from okome.errors import OkomeError
@@ -19,9 +20,12 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def ensure_model(cache: Path, expected: str = SHA256) -> Path:
+def ensure_model(cache: Path, report: Callable[[str], None], expected: str = SHA256) -> Path:
     """Path of the verified model file; fetches it when it is nowhere. Raises OkomeError."""
-    path = find_model(cache) or fetch_model(cache)
+    path = find_model(cache)
+    if path is None:
+        report(f"fetching the model, about 90 MB ({REQUIREMENT})")
+        path = fetch_model(cache)
     verify(path, expected, cache)
     return path
 
