@@ -169,7 +169,10 @@ def _programs(cluster: Cluster) -> list[str]:
         "hash-type consistent",
         *_carry(),
         *_check("/readyz"),
-        "default-server check inter 500ms fastinter 200ms fall 2 rise 1",
+        "# A refused connection counts at once, not at the next check: a second dead broker",
+        "# would else be tried in turn with the first until the retries are used up.",
+        "default-server check inter 500ms fastinter 200ms fall 2 rise 1 "
+        "observe layer4 error-limit 1 on-error mark-down",
         *(f"server {name} {address}" for name, address in _workers(cluster)),
     ]
 
