@@ -16,6 +16,9 @@ from contracts.grants import EngineTarget
 API_KEY_PREFIX = "ok_"
 SESSION_AUDIENCE = "okome"
 SESSION_COOKIE = "okome_session"
+SCOPE_GENERATE = "generate"  # start jobs, and read, resume and cancel one's own
+SCOPE_KEYS = "keys"  # make, list and revoke one's own API keys
+SCOPES = (SCOPE_GENERATE, SCOPE_KEYS)
 
 
 class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ class ProblemError(Exception):
 
     `code` must be in `HTTP_CODES`; `detail` is one sentence for a person; `field`
     names the offending input; `retry_after` is in whole seconds; `extra` holds
-    further members of the problem object.
+    further members of the problem object, `fields` further header fields (RateLimit).
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class ProblemError(Exception):
         field: str | None = None,
         retry_after: int | None = None,
         extra: dict[str, Any] | None = None,
+        fields: dict[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -35,6 +36,7 @@ class ProblemError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.extra = extra or {}
+        self.fields = fields or {}
 
     def body(self) -> dict[str, Any]:
         """The problem object (RFC 9457, section 3)."""
@@ -50,10 +52,15 @@ class ProblemError(Exception):
         return problem | self.extra
 
     def headers(self) -> dict[str, str]:
-        """`Retry-After` on every 429 and 503, as the contract asks."""
+        """`Retry-After` on every 429 and 503, as the contract asks; `WWW-Authenticate` on 401."""
+        headers = dict(self.fields)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         if self.retry_after is not None:
-            return {"Retry-After": str(self.retry_after)}
-        return {"Retry-After": "1"} if self.status in (429, 503) else {}
+            headers["Retry-After"] = str(self.retry_after)
+        elif self.status in (429, 503):
+            headers["Retry-After"] = "1"
+        return headers
 
 
 def encode_problem(problem: ProblemError) -> bytes:
