@@ -11,6 +11,7 @@ import asyncio
 import socket
 from typing import cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -56,3 +57,9 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         abort = self.transport.abort
         self.scope.setdefault("extensions", {})["okome.abort"] = abort  # type: ignore
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Counts a refusal as a finished handshake: uvicorn logs an error for each else."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
