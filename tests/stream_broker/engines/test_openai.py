@@ -147,10 +147,10 @@ def test_a_finish_without_done_is_clean_if_http_ended_well() -> None:
 
 
 def test_nothing_is_heard_after_the_end() -> None:
-    pieces = (content("Hi"), finish("stop"), DONE, content("more"), DONE)
-    assert parsed(*pieces) == parsed(b"".join(pieces)) == [Text("Hi"), Finish("stop")]
-    pieces = (content("Hi"), finish("stop"), content("more"), DONE)
-    assert parsed(*pieces) == parsed(b"".join(pieces)) == [Text("Hi"), Finish("stop")]
+    for between in ([DONE], []):
+        pieces = [content("Hi"), content("!"), finish("stop"), *between, content("more"), DONE]
+        said = [Text("Hi"), Text("!"), Finish("stop")]
+        assert parsed(*pieces) == parsed(b"".join(pieces)) == said
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
@@ -12,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_broker.engines import openai
 from stream_broker.engines.deltas import Delta, Text
 from stream_broker.engines.openai import OpenAIParser
+from stream_broker.engines.openai_chunk import decode_chunk
 from stream_broker.engines.template import learn
 from tests.stream_broker.engines.wires import DONE, content, finish, parse, recorded, relaxed
 
@@ -49,9 +51,14 @@ deltas_of = st.fixed_dictionaries(
 )
 
 
+def counted(name: str, function: Callable[..., Any]) -> AbstractContextManager[mock.Mock]:
+    """Counts the calls of a function by the parser."""
+    return mock.patch(f"stream_broker.engines.openai.{name}", wraps=function)
+
+
 def slowly(pieces: list[bytes]) -> list[Delta]:
     """The same stream with the fast path off."""
-    with mock.patch.object(openai, "learn", return_value=None):
+    with mock.patch("stream_broker.engines.openai.learn", return_value=None):
         return parse(OpenAIParser(1 << 20), pieces)
 
 
@@ -97,7 +104,7 @@ def test_tricky_text_goes_through_the_template(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["vllm_text.sse", "llamacpp_unicode.sse"])
 def test_real_chunks_take_the_fast_path(name: str) -> None:
-    with mock.patch.object(openai, "decode_chunk", wraps=openai.decode_chunk) as full:
+    with counted("decode_chunk", decode_chunk) as full:
         said = parse(OpenAIParser(1 << 20), [recorded(name)])
     # The role, the first text (twice where `created` moved), the finish and the usage.
     assert full.call_count <= 5
@@ -113,7 +120,7 @@ def test_what_cannot_be_proven_is_not_learnt() -> None:
 
 def test_learning_stops_where_no_template_ever_fits() -> None:
     stream = [content("x", n=number) for number in range(100)]
-    with mock.patch.object(openai, "learn", wraps=learn) as learning:
+    with counted("learn", learn) as learning:
         said = parse(OpenAIParser(1 << 20), [*stream, finish("stop"), DONE])
     assert len(said) == 101
     assert learning.call_count <= 10
@@ -122,6 +129,6 @@ def test_learning_stops_where_no_template_ever_fits() -> None:
 def test_a_template_that_served_is_learnt_anew_when_the_envelope_moves() -> None:
     """llama.cpp's `created` changes once a second."""
     stream = [content("x", n=number // 10) for number in range(1000)]
-    with mock.patch.object(openai, "decode_chunk", wraps=openai.decode_chunk) as full:
+    with counted("decode_chunk", decode_chunk) as full:
         parse(OpenAIParser(1 << 20), [*stream, finish("stop"), DONE])
     assert full.call_count == 101
