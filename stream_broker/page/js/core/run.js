@@ -187,10 +187,14 @@ export class Run {
   #report() {
     const { jobId, stats } = this.answer;
     if (!jobId || stats.ttftMs === null) return;
-    const { gaps } = this.#arrivals;
-    const report = { job_id: jobId, ttft_ms: stats.ttftMs, gaps_ms: gaps, stalls: stats.stalls, reconnects: stats.reconnects };
+    const { stalls, reconnects } = stats;
+    const gaps = this.#arrivals.gaps.map(bounded);
+    const report = { job_id: jobId, ttft_ms: bounded(stats.ttftMs), gaps_ms: gaps, stalls, reconnects };
     api.reportTelemetry(report).catch(() => {}); // what was measured is a gift, not a duty
   }
 }
+
+// A night with the lid closed says nothing about the wire.
+const bounded = (ms) => Math.min(ms, 3_600_000);
 
 const GONE = { code: "unknown_job", message: "The server no longer has this answer.", retryable: true };
