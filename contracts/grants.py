@@ -1,0 +1,109 @@
+"""What brokers ask of the control plane and what it answers (CONTRACT, "Internal API")."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+EngineKind = Literal["vllm", "ollama", "tf_serving"]
+JobKind = Literal["job", "chat_completion", "chat", "ws"]
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine and the name under which it knows the model."""
+
+    kind: EngineKind
+    base_url: str
+    model: str
+
+
+class GrantQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a request that the control plane decides on; never the messages."""
+
+    model: str
+    kind: JobKind
+    prompt_tokens_estimate: int
+    max_tokens: int | None = None
+    session_id: str | None = None
+    tools: bool = False
+
+
+class GrantRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/grants`. `credential` is the raw bearer value or cookie token."""
+
+    credential: str
+    request: GrantQuestion
+    node: str
+
+    def __repr__(self) -> str:
+        return f"GrantRequest(credential=…, request={self.request!r}, node={self.node!r})"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`max_tokens` for the engine; times in seconds, a grace of None is unlimited."""
+
+    max_tokens: int
+    deadline_s: float
+    detach_grace_s: float | None
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot among a user's concurrent streams; frees itself when not renewed for `ttl_s`."""
+
+    id: str
+    ttl_s: float
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens set aside until the settlement says what was used."""
+
+    tokens: int
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to run one job, and how. `degraded_until` is Unix seconds, set by a broker that
+    decided alone while the control plane was away."""
+
+    grant_id: str
+    user_id: str
+    tier: str
+    engine: EngineTarget
+    fallbacks: list[EngineTarget]
+    limits: Limits
+    tools: list[dict[str, Any]]
+    inspection: dict[str, Any]
+    pacing: dict[str, Any]
+    lease: Lease
+    reservation: Reservation
+    degraded_until: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts as the engine gave them; `estimated` when it gave none."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/settlements`; idempotent by `job_id`. Times are Unix seconds."""
+
+    job_id: str
+    grant_id: str
+    lease_id: str
+    user_id: str
+    model: str
+    engine: str
+    node: str
+    outcome: Outcome
+    code: str | None
+    usage: Usage
+    created_at: float
+    first_token_at: float | None
+    ended_at: float
+    session_id: str | None = None
+    final_text: str | None = None

@@ -1,0 +1,148 @@
+"""Reads an Ansible inventory into a typed `Cluster`, with one clear error per fault."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import msgspec
+import yaml
+
+from contracts.grants import EngineKind
+from inventory.model import Cluster, Durability, EngineSpec, Node, Role
+
+LOCAL = Path(__file__).with_name("local.yml")
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class InventoryError(Exception):
+    """The inventory cannot be used; the message names file and place."""
+
+
+class _Engine(msgspec.Struct, forbid_unknown_fields=True):
+    kind: EngineKind
+    port: Port
+    model: str
+    context: Annotated[int, msgspec.Meta(ge=1)]
+    url: str | None = None
+
+
+class _Host(msgspec.Struct):
+    ansible_host: str
+    okome_number: Annotated[int, msgspec.Meta(ge=1, le=99)]
+    okome_log_tags: list[str] = []
+    okome_engines: list[_Engine] = []
+
+
+class _Group(msgspec.Struct):
+    hosts: dict[str, _Host] = {}
+
+
+class _Vars(msgspec.Struct):
+    okome_cluster: str
+    okome_vip: str
+    okome_ingress_port: Port
+    okome_stats_port: Port
+    okome_broker_port: Port
+    okome_control_port: Port
+    okome_redis_port: Port
+    okome_durability: Durability
+    okome_ingress_also: list[str] = []
+
+
+class _All(msgspec.Struct):
+    vars: _Vars
+    children: dict[str, _Group]
+
+
+class _Inventory(msgspec.Struct):
+    all: _All
+
+
+def load_cluster(path: Path) -> Cluster:
+    """The cluster that `path` describes. Raises InventoryError."""
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        parsed = msgspec.convert(raw, _Inventory)
+    except OSError as error:
+        raise InventoryError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InventoryError(f"{path}: not valid YAML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise InventoryError(f"{path}: {error}") from error
+    cluster = _build(parsed.all)
+    _check(cluster, path)
+    return cluster
+
+
+def _build(parsed: _All) -> Cluster:
+    nodes = [
+        _node(name, role, host, parsed.vars)
+        for role, group in parsed.children.items()
+        for name, host in group.hosts.items()
+    ]
+    return Cluster(
+        name=parsed.vars.okome_cluster,
+        vip=parsed.vars.okome_vip,
+        ingress_port=parsed.vars.okome_ingress_port,
+        also=tuple(parsed.vars.okome_ingress_also),
+        stats_port=parsed.vars.okome_stats_port,
+        durability=parsed.vars.okome_durability,
+        nodes=tuple(sorted(nodes, key=lambda node: node.number)),
+    )
+
+
+def _node(name: str, role: str, host: _Host, common: _Vars) -> Node:
+    engines = tuple(
+        EngineSpec(e.kind, e.url or f"http://{host.ansible_host}:{e.port}", e.model, e.context)
+        for e in host.okome_engines
+    )
+    ports = {
+        "ingress": common.okome_ingress_port,
+        "stream": common.okome_broker_port,
+        "control": common.okome_control_port,
+        "redis": common.okome_redis_port,
+        "cache": common.okome_redis_port,
+    }
+    port = host.okome_engines[0].port if host.okome_engines else ports.get(role, 0)
+    return Node(
+        name=name,
+        number=host.okome_number,
+        address=host.ansible_host,
+        role=role,  # type: ignore[arg-type]  # _check refuses any other
+        port=port,
+        log_tags=tuple(host.okome_log_tags),
+        engines=engines,
+    )
+
+
+def _check(cluster: Cluster, path: Path) -> None:
+    """Unique names, numbers and addresses; known roles; one control plane; tagged brokers."""
+
+    def refuse(message: str) -> None:
+        raise InventoryError(f"{path}: {message}")
+
+    for kind in ("name", "number", "address"):
+        values = [getattr(node, kind) for node in cluster.nodes]
+        for value in values:
+            if values.count(value) > 1:
+                refuse(f"{kind} {value} is used by more than one node")
+    for node in cluster.nodes:
+        if node.role not in get_args(Role):
+            refuse(f"group {node.role!r} is not a role; roles are {', '.join(get_args(Role))}")
+        try:
+            ipaddress.ip_address(node.address)
+        except ValueError:
+            refuse(f"{node.name}: ansible_host {node.address!r} is not an IP address")
+        if node.role == "stream" and not node.log_tags:
+            refuse(f"{node.name}: okome_log_tags needs one tag per worker")
+        if node.role == "core_gpu" and not node.engines:
+            refuse(f"{node.name}: okome_engines needs at least one engine")
+    if len(cluster.role("control")) != 1:
+        refuse("exactly one node in the group `control` is needed")
+    if not cluster.role("stream"):
+        refuse("at least one node in the group `stream` is needed")
+    tags = cluster.log_tags()
+    if len(set(tags)) != len(tags):
+        refuse("okome_log_tags must be unique")

@@ -1,0 +1,191 @@
+"""Takes a request on: claim the key, ask for the grant, make the record, start.
+
+In that order, so that whatever dies in between, a repeated request never starts a
+second inference (DESIGN, "Idempotency before the grant").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contracts.grants import Grant, GrantQuestion, GrantRequest
+from contracts.problems import ProblemError
+from inventory.settings import Settings
+from stream_broker.authn import Principal
+from stream_broker.control import ControlClient, ControlUnavailable
+from stream_broker.degraded import grant_alone
+from stream_broker.directory import Directory
+from stream_broker.ids import Home, new_job_id
+from stream_broker.log.base import Claim, EventLog, LogUnavailable
+from stream_broker.log.memory import MemoryLog
+from stream_broker.log.redis import RedisLog
+from stream_broker.policy import PolicyHolder
+from stream_broker.record import JobHead, JobState
+from stream_broker.requests import JobSpec
+from stream_broker.running import Runner
+
+# A claim whose job has no record after this many seconds is taken up by a repetition.
+STALE_CLAIM_S = 5.0
+_CLAIM_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job for a request: a new one, or the one an earlier request with the key made."""
+
+    state: JobState
+    replayed: bool
+
+
+class Acceptance:
+    """The way in for jobs of every shape."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        process: str,
+        node: str,
+        control: ControlClient,
+        policy: PolicyHolder,
+        runner: Runner,
+        directory: Directory,
+        memory: MemoryLog,
+        redis: RedisLog | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._process = process
+        self._node = node
+        self._control = control
+        self._policy = policy
+        self._runner = runner
+        self._directory = directory
+        self._memory = memory
+        self._redis = redis
+        self._clock = clock
+        self.draining = False
+
+    async def accept(
+        self, principal: Principal, spec: JobSpec, key: str | None, route: str
+    ) -> Accepted:
+        """Starts the job, or finds the one that `key` started. Raises ProblemError."""
+        self._check_room()
+        job_id = new_job_id(self._home, self._clock(), os.urandom(10))
+        if key is None:
+            return Accepted(await self._begin(principal, spec, job_id), replayed=False)
+        log: EventLog = self._redis or self._memory
+        claim_key = _claim_key(principal.user_id, route, key)
+        try:
+            found = await self._claimed(log, claim_key, job_id, spec, principal.user_id)
+            if isinstance(found, JobState):
+                return Accepted(found, replayed=True)
+            try:
+                return Accepted(await self._begin(principal, spec, found), replayed=False)
+            except ProblemError:
+                await log.unclaim(claim_key, found)
+                raise
+        except LogUnavailable as error:
+            raise ProblemError(
+                "log_unavailable", "The key cannot be checked now; try again"
+            ) from error
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise ProblemError("draining", "This broker takes no new jobs")
+        if len(self._runner.jobs) >= self._settings.jobs_per_broker:
+            raise ProblemError("overloaded", "This broker runs as many jobs as it may")
+
+    async def _claimed(
+        self, log: EventLog, key: str, job_id: str, spec: JobSpec, user_id: str
+    ) -> str | JobState:
+        """The id under which to begin, or the job that stands under the key already."""
+        while True:
+            now = self._clock()
+            claim = Claim(job_id=job_id, body_hash=spec.body_hash, at=now, by=self._process)
+            standing = await log.claim(key, claim, stale_before=now - STALE_CLAIM_S)
+            if standing.body_hash != spec.body_hash:
+                raise ProblemError("idempotency_key_reused", "The key was used with another body")
+            if (standing.by, standing.at) == (self._process, now):
+                return standing.job_id
+            try:
+                return await self._directory.state(standing.job_id, user_id)
+            except ProblemError as error:
+                if error.code != "unknown_job":
+                    raise
+            # Its first request is still on the way to a record, or has died there.
+            await asyncio.sleep(_CLAIM_POLL_S)
+
+    async def _begin(self, principal: Principal, spec: JobSpec, job_id: str) -> JobState:
+        created_at = self._clock()
+        grant = await self._grant(principal, spec)
+        log: EventLog = self._redis or self._memory
+        head = self._head(principal, spec, job_id, created_at, grant, log)
+        try:
+            epoch = await log.create(head)
+        except LogUnavailable:
+            log = self._memory
+            head = self._head(principal, spec, job_id, created_at, grant, log)
+            epoch = await log.create(head)
+        return self._runner.start(head, epoch).state()
+
+    def _head(
+        self,
+        principal: Principal,
+        spec: JobSpec,
+        job_id: str,
+        created_at: float,
+        grant: Grant,
+        log: EventLog,
+    ) -> JobHead:
+        return JobHead(
+            job_id=job_id,
+            user_id=principal.user_id,
+            kind=spec.kind,
+            model=spec.model,
+            created_at=round(created_at, 6),
+            durability=log.durability,
+            grant=grant,
+            call={"messages": spec.messages, **spec.sampling},
+            prompt_estimate=spec.prompt_estimate,
+            include_usage=spec.include_usage,
+            session_id=spec.session_id,
+            conversation_id=spec.conversation_id,
+            metadata=spec.metadata,
+        )
+
+    async def _grant(self, principal: Principal, spec: JobSpec) -> Grant:
+        question = GrantQuestion(
+            model=spec.model,
+            kind=spec.kind,
+            prompt_tokens_estimate=spec.prompt_estimate,
+            max_tokens=spec.max_tokens,
+            session_id=spec.session_id,
+            tools=bool(spec.sampling.get("tools")),
+        )
+        request = GrantRequest(credential=principal.credential, request=question, node=self._node)
+        try:
+            return await self._control.grant(request)
+        except ControlUnavailable as error:
+            left = self._settings.degraded_for - self._policy.age
+            if left <= 0:
+                raise ProblemError(
+                    "control_plane_unavailable", "No new jobs while the control plane is away"
+                ) from error
+            return grant_alone(
+                self._policy.snapshot,
+                question,
+                user_id=principal.user_id,
+                tier=principal.tier,
+                grant_id=os.urandom(8).hex(),
+                until=self._clock() + left,
+            )
+
+
+def _claim_key(user_id: str, route: str, key: str) -> str:
+    return hashlib.sha256("\0".join((user_id, route, key)).encode()).hexdigest()

@@ -1,0 +1,252 @@
+"""The composition root: one broker process, wired."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+
+from inventory.model import Cluster
+from inventory.settings import Settings
+from stream_broker.acceptance import Acceptance
+from stream_broker.authn import Authenticator
+from stream_broker.context import Context
+from stream_broker.control import ControlClient
+from stream_broker.conversations import Conversations
+from stream_broker.directory import Directory
+from stream_broker.engines.client import EngineClient
+from stream_broker.followers import Followers
+from stream_broker.ids import Home
+from stream_broker.leases import LeaseKeeper
+from stream_broker.live import LiveJob
+from stream_broker.log.keys import KeySpace
+from stream_broker.log.memory import MemoryLog
+from stream_broker.log.redis import RedisLog
+from stream_broker.log.store import connect
+from stream_broker.log.writer import LogWriter
+from stream_broker.metrics import BrokerMetrics
+from stream_broker.policy import PolicyHolder
+from stream_broker.routes.answers import exception_handlers
+from stream_broker.routes.chat import chat_routes
+from stream_broker.routes.jobs import job_routes
+from stream_broker.routes.openai import openai_routes
+from stream_broker.routes.site import site_routes
+from stream_broker.routes.telemetry import telemetry_routes
+from stream_broker.routes.ws import ws_routes
+from stream_broker.running import Runner
+from stream_broker.settlements import SettlementSpool
+from stream_broker.takeover import Sweeper
+from stream_broker.viewers import Viewers
+
+# Redis must answer a command within this, and a blocking read within its block and this.
+_REDIS_TIMEOUT_S = 1.0
+_BLOCKING_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Who this process is. `process` differs at every start."""
+
+    cluster: Cluster
+    node: str
+    worker: int
+    process: str
+    state: Path
+    service_key: str
+    settings: Settings
+
+
+class Broker:
+    """All parts of one broker. `app` serves; `drain` and the lifespan end it."""
+
+    def __init__(self, options: Options) -> None:
+        settings = options.settings
+        cluster = options.cluster
+        node = cluster.node(options.node)
+        home = Home(node.number, options.worker)
+        clock, monotonic = time.time, time.monotonic
+        self._settings = settings
+        self._tasks: list[asyncio.Task[None]] = []
+        self.metrics = BrokerMetrics()
+        self.control = ControlClient(
+            cluster.control_url, options.service_key, settings.control_timeout
+        )
+        self.policy = PolicyHolder(self.control, monotonic, poll=settings.policy_poll)
+        self.engines = EngineClient(
+            settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
+        )
+        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
+        self.spool = SettlementSpool(
+            options.state / f"settlements-{home}.jsonl",
+            self.control,
+            max_bytes=settings.spool_max,
+        )
+        self._keys = KeySpace(cluster)
+        self._build_logs(options)
+        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
+        self.runner = Runner(
+            settings,
+            options.node,
+            self.engines,
+            self.writers,
+            self.leases,
+            self.spool,
+            self.metrics,
+            self.redis_log,
+            self._remember,
+            clock=clock,
+            monotonic=monotonic,
+        )
+        self._build_following(options)
+        self.directory = Directory(home, self.runner, self.memory, self.redis_log, self.followers)
+        self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
+        self.acceptance = Acceptance(
+            settings,
+            home,
+            options.process,
+            options.node,
+            self.control,
+            self.policy,
+            self.runner,
+            self.directory,
+            self.memory,
+            self.redis_log,
+            clock,
+        )
+        self.context = Context(
+            settings=settings,
+            node=options.node,
+            policy=self.policy,
+            authenticate=Authenticator(self.policy, clock),
+            acceptance=self.acceptance,
+            directory=self.directory,
+            conversations=self.conversations,
+            runner=self.runner,
+            viewers=self.viewers,
+            metrics=self.metrics,
+            clock=clock,
+        )
+        self._home_tag = cluster.log_tag(*home)
+        self._gauges()
+        self.app = self._build_app()
+
+    async def drain(self) -> None:
+        """Takes no new jobs, sends away who can come back, waits for the rest."""
+        self.context.draining = self.acceptance.draining = True
+        if self.sweeper is not None:
+            self.sweeper.draining = True
+        self.viewers.drain()
+        try:
+            async with asyncio.timeout(self._settings.drain_deadline):
+                await self.runner.finished()
+                await self.viewers.all_gone()
+        except TimeoutError:
+            return
+
+    def _build_logs(self, options: Options) -> None:
+        settings = options.settings
+        lifetimes: dict[str, Any] = {
+            "log_ttl": settings.log_ttl,
+            "record_ttl": settings.record_ttl,
+            "claim_ttl": settings.idempotency_ttl,
+        }
+        self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
+        self.writers = {"none": LogWriter(self.memory, time.monotonic)}
+        self.redis_log: RedisLog | None = None
+        self._redis: Any | None = None
+        if options.cluster.durability != "none":
+            (store,) = options.cluster.role("redis")
+            self._store = (store.address, store.port)
+            self._redis = connect(*self._store, timeout=_REDIS_TIMEOUT_S)
+            self.redis_log = RedisLog(
+                self._redis, self._keys, lease=settings.relay_ttl, **lifetimes
+            )
+            self.writers["local"] = LogWriter(self.redis_log, time.monotonic)
+
+    def _build_following(self, options: Options) -> None:
+        self.followers: Followers | None = None
+        self.sweeper: Sweeper | None = None
+        if self.redis_log is not None:
+            self.followers = Followers(
+                self._keys,
+                self.redis_log,
+                self._redis,
+                lambda: connect(*self._store, timeout=_BLOCKING_TIMEOUT_S),
+                options.process,
+                self.runner.cancel,
+            )
+            self.sweeper = Sweeper(
+                self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
+            )
+
+    def _build_app(self) -> Starlette:
+        context = self.context
+        return Starlette(
+            routes=[
+                *job_routes(context),
+                *openai_routes(context),
+                *chat_routes(context),
+                *ws_routes(context),
+                *telemetry_routes(context),
+                *site_routes(context),
+            ],
+            exception_handlers=exception_handlers(context),
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        runs: list[Coroutine[Any, Any, None]] = [
+            self.policy.run(),
+            self.leases.run(),
+            self.spool.run(),
+            self.runner.renew(),
+            *(writer.run() for writer in self.writers.values()),
+        ]
+        if self.followers is not None and self.sweeper is not None:
+            runs += [self.followers.run(), self.sweeper.run()]
+            if self._home_tag is not None:
+                self.followers.listen(self._home_tag)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(run) for run in runs]
+        try:
+            yield
+        finally:
+            await self._aclose()
+
+    async def _aclose(self) -> None:
+        await self.runner.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engines.aclose()
+        if self.followers is not None:
+            await self.followers.aclose()
+        if self._redis is not None:
+            await self._redis.aclose()
+        await self.control.aclose()
+        self.spool.close()
+
+    async def _remember(self, live: LiveJob) -> None:
+        """A `/chat` answer joins its conversation."""
+        head = live.head
+        if head.conversation_id is None or live.relay.state != "completed":
+            return
+        text = await self.directory.text(live.state())
+        if text:
+            answer = {"role": "assistant", "content": text}
+            messages = [*head.call["messages"], answer]
+            await self.conversations.remember(head.user_id, head.conversation_id, messages)
+
+    def _gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
+        gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
+        gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
+        gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)

@@ -1,0 +1,82 @@
+"""What `/chat` remembers of a conversation: its last messages, for a day, bounded.
+
+A cache next to the log, for clients that send one message at a time; the conversations
+that a user keeps are the control plane's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from stream_broker.log.base import LogUnavailable
+from stream_broker.log.keys import KeySpace
+from stream_broker.log.store import translated
+
+Messages = list[dict[str, Any]]
+
+# Bytes of one remembered conversation, and conversations remembered in memory.
+CONVERSATION_MAX = 32 << 10
+_MEMORY_COUNT = 1024
+
+
+def bounded(messages: Messages) -> Messages:
+    """The latest messages that fit CONVERSATION_MAX, beginning with one of the user's."""
+    room = CONVERSATION_MAX
+    kept: Messages = []
+    for message in reversed(messages):
+        room -= len(msgspec.json.encode(message))
+        if room < 0:
+            break
+        kept.append(message)
+    kept.reverse()
+    while kept and kept[0].get("role") != "user":
+        kept.pop(0)
+    return kept
+
+
+class Conversations:
+    """Remembers by user and conversation. Without Redis: in this process only."""
+
+    def __init__(self, redis: Any | None, keys: KeySpace, ttl: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._ttl = int(ttl)
+        self._memory: OrderedDict[str, Messages] = OrderedDict()
+
+    async def history(self, user_id: str, conversation_id: str) -> Messages:
+        """The messages so far; none when there are none or the store is away."""
+        key = _key(user_id, conversation_id)
+        if self._redis is None:
+            return list(self._memory.get(key, []))
+        try:
+            async with translated():
+                raw = await self._redis.get(self._keys.of_claim(key).conversation(key))
+        except LogUnavailable:
+            return []
+        messages: Messages = msgspec.json.decode(raw) if raw else []
+        return messages
+
+    async def remember(self, user_id: str, conversation_id: str, messages: Messages) -> None:
+        """Replaces what is remembered. A store that is away forgets: it is a cache."""
+        key = _key(user_id, conversation_id)
+        kept = bounded(messages)
+        if self._redis is None:
+            self._memory[key] = kept
+            self._memory.move_to_end(key)
+            if len(self._memory) > _MEMORY_COUNT:
+                self._memory.popitem(last=False)
+            return
+        try:
+            async with translated():
+                name = self._keys.of_claim(key).conversation(key)
+                await self._redis.set(name, msgspec.json.encode(kept), ex=self._ttl)
+        except LogUnavailable:
+            return
+
+
+def _key(user_id: str, conversation_id: str) -> str:
+    return hashlib.sha256(f"{user_id}\0{conversation_id}".encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""Opening a connection to an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+from stream_broker.engines.origin import Origin
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
+    """Connects to the first address that answers. Raises OSError or UnicodeError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    refused: OSError | None = None
+    for family, kind, number, _, address in found:
+        try:
+            sock = await _connect(loop, (family, kind, number), address, receive_buffer)
+        except OSError as error:
+            refused = error
+            continue
+        return await _wrap(loop, sock, origin, make)
+    raise refused or OSError("no address")
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop,
+    kind: tuple[int, int, int],
+    address: tuple[object, ...],
+    receive_buffer: int,
+) -> socket.socket:
+    sock = socket.socket(*kind)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Before connect, for it sets the window; small, for a socket that can hold
+        # megabytes is drained for as long before another one is read.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _wrap(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, make: Callable[[], P]
+) -> P:
+    try:
+        _, protocol = await loop.create_connection(
+            make,
+            sock=sock,
+            ssl=_tls() if origin.tls else None,
+            server_hostname=origin.host if origin.tls else None,
+        )
+    except BaseException:
+        sock.close()
+        raise
+    return protocol
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

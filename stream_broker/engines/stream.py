@@ -1,0 +1,203 @@
+"""One generation on its way from an engine to whoever asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from stream_broker.engines import failures
+from stream_broker.engines.connection import EngineConnection
+from stream_broker.engines.deltas import Delta, Failure, Finish
+from stream_broker.engines.dialects import Dialect
+
+log = logging.getLogger(__name__)
+
+# Of the body of a refusal, this much is read to find out what it says.
+REFUSAL_MAX: Final = 64 << 10
+_ENDS: Final = frozenset({Finish, Failure})
+
+
+class EngineSink(Protocol):
+    """Who takes what an engine says."""
+
+    def deltas(self, deltas: list[Delta]) -> None:
+        """Takes what one read brought, at least one delta; called from the event loop.
+
+        The last delta of the last call is a Finish or a Failure. May pause or close the
+        stream; must not raise.
+        """
+        ...
+
+
+class Dialer(Protocol):
+    """Who finds connections for streams."""
+
+    def dial(self, stream: EngineStream) -> None:
+        """Opens a fresh connection: calls `attach` or `fail` later, until `forget`."""
+        ...
+
+    def forget(self, stream: EngineStream) -> None:
+        """The stream is over."""
+        ...
+
+
+class EngineStream:
+    """The handle of one generation: the sink's side may pause, resume and close it.
+
+    After its last delta, or after `close`, the sink is told nothing more.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_connection",
+        "_dialect",
+        "_dialer",
+        "_idle_timeout",
+        "_over",
+        "_parser",
+        "_paused",
+        "_refusal",
+        "_request",
+        "_sink",
+        "_timer",
+    )
+
+    def __init__(
+        self,
+        request: bytes,
+        dialect: Dialect,
+        sink: EngineSink,
+        dialer: Dialer,
+        idle_timeout: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._request = request
+        self._dialect = dialect
+        self._parser = dialect.parser()
+        self._sink = sink
+        self._dialer = dialer
+        self._idle_timeout = idle_timeout
+        self._clock = clock
+        self._connection: EngineConnection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal = b""
+        self._paused = False
+        self._over = False
+
+    # For whoever asked.
+
+    def pause(self) -> None:
+        """Reads no more until `resume`; what the engine sends waits in the kernel."""
+        self._paused = True
+        self._stop_watch()
+        if self._connection is not None:
+            self._connection.hold()
+
+    def resume(self) -> None:
+        """Reads again; the idle timeout starts anew."""
+        if self._over or not self._paused:
+            return
+        self._paused = False
+        if self._connection is not None:
+            self._connection.go_on()
+            self._watch(self._connection, self._idle_timeout)
+
+    def close(self) -> None:
+        """Ends the generation now: the engine sees its connection close. Idempotent."""
+        if not self._over:
+            self._conclude(clean=False)
+
+    # For the client.
+
+    def attach(self, connection: EngineConnection) -> None:
+        """Sends the request on a connection that carries no other."""
+        self._connection = connection
+        connection.send(self._request, self)
+        if self._paused:
+            connection.hold()
+        else:
+            self._watch(connection, self._idle_timeout)
+
+    def fail(self, failure: Failure) -> None:
+        """Ends the generation with a failure."""
+        if not self._over:
+            self._deliver([failure])
+
+    # For the connection.
+
+    def body(self, status: int, data: bytes) -> None:
+        """A piece of the answer."""
+        if status == 200:
+            deltas = self._parser.feed(data)
+            if deltas:
+                self._deliver(deltas)
+            return
+        self._refusal += data
+        if len(self._refusal) > REFUSAL_MAX:
+            self.end(status, complete=False)
+
+    def end(self, status: int, complete: bool) -> None:
+        """The end of the answer, or of the connection before one came."""
+        if status == 200:
+            deltas = self._parser.eof(complete)
+            if deltas:
+                self._deliver(deltas)
+        elif status:
+            log.warning("an engine answered %d: %.200r", status, self._refusal)
+            self.fail(self._dialect.refusal(status, self._refusal))
+        else:
+            self._end_without_answer()
+
+    # Private.
+
+    def _end_without_answer(self) -> None:
+        """A reused connection may have been closed by an engine that had not yet read the
+        request (llama.cpp closes after each stream although it promises to keep alive)."""
+        connection = self._connection
+        if connection is None or connection.heard:
+            self.fail(failures.unreadable())
+        elif connection.used > 1:
+            self._stop_watch()
+            self._connection = None
+            self._dialer.dial(self)
+        else:
+            self.fail(failures.hung_up())
+
+    def _deliver(self, deltas: list[Delta]) -> None:
+        last = type(deltas[-1])
+        if last in _ENDS:
+            self._conclude(clean=last is Finish)
+        self._sink.deltas(deltas)
+
+    def _conclude(self, *, clean: bool) -> None:
+        """Lets go of everything; before the sink hears the last delta, for it may close."""
+        self._over = True
+        self._stop_watch()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if clean:
+                connection.leave()
+            else:
+                connection.abort()
+        self._dialer.forget(self)
+
+    def _watch(self, connection: EngineConnection, delay: float) -> None:
+        """One timer a stream, which no token touches: see `_check_silence`."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, self._check_silence, connection)
+
+    def _stop_watch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check_silence(self, connection: EngineConnection) -> None:
+        """Looks when the last byte came, and waits for what is left of the time."""
+        left = connection.heard_at + self._idle_timeout - self._clock()
+        if left > 0:
+            self._watch(connection, left)
+        else:
+            self.fail(failures.stalled())

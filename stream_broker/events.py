@@ -1,0 +1,91 @@
+"""Events of a job's log and their one encoding.
+
+An event is numbered and encoded once, by the relay; the log keeps name and data, and
+every viewer of every shape is served from those bytes (CONTRACT, "Events").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+TERMINAL = frozenset({"job_complete", "job_error", "job_cancelled"})
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Event:
+    """One entry of a log. `data` is a JSON object, one line, no trailing newline."""
+
+    __slots__ = ("_block", "data", "name", "seq")
+
+    def __init__(self, seq: int, name: str, data: bytes) -> None:
+        self.seq = seq
+        self.name = name
+        self.data = data
+        self._block: bytes | None = None
+
+    @property
+    def block(self) -> bytes:
+        """The SSE block; made once and shared by all viewers."""
+        if self._block is None:
+            self._block = b"id: %d\nevent: %b\ndata: %b\n\n" % (
+                self.seq,
+                self.name.encode(),
+                self.data,
+            )
+        return self._block
+
+    @property
+    def terminal(self) -> bool:
+        """Does this event end its job?"""
+        return self.name in TERMINAL
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against the bounds of windows and logs."""
+        return len(self.data) + 48
+
+    def body(self) -> dict[str, Any]:
+        """The decoded data."""
+        decoded: dict[str, Any] = msgspec.json.decode(self.data)
+        return decoded
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        return (self.seq, self.name, self.data) == (other.seq, other.name, other.data)
+
+    def __hash__(self) -> int:
+        return hash((self.seq, self.name, self.data))
+
+    def __repr__(self) -> str:
+        return f"Event({self.seq}, {self.name}, {self.data!r})"
+
+
+class EventEncoder:
+    """Makes the events of one job. The common prefix of `data` is encoded once."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, job_id: str) -> None:
+        self._prefix = b'{"job_id":' + _encode(job_id) + b',"seq":'
+
+    def text(self, seq: int, name: str, text: str, ts: float) -> Event:
+        """A `token` or `reasoning` event; `ts` in Unix seconds, kept to the microsecond."""
+        data = b'%b%d,"%b":%b,"ts":%b}' % (
+            self._prefix,
+            seq,
+            name.encode(),
+            _encode(text),
+            b"%.6f" % ts,
+        )
+        return Event(seq, name, data)
+
+    def other(self, seq: int, name: str, members: dict[str, Any]) -> Event:
+        """Any other event; `members` follow `job_id` and `seq`."""
+        body = _encode(members)
+        return Event(
+            seq, name, b"%b%d%b%b" % (self._prefix, seq, b"," if members else b"", body[1:])
+        )

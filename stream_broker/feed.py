@@ -1,0 +1,98 @@
+"""What one viewer is given: a job's durable events after its cursor, in order.
+
+From the window while the viewer keeps up, from the log when it has fallen behind; the
+relay never waits for a viewer, and a viewer's place is one number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from stream_broker.events import Event
+from stream_broker.log.base import EventLog, LogError
+from stream_broker.window import Window
+
+# One read of a viewer: enough to fill a socket, little enough to bound its memory.
+READ_BYTES = 32 << 10
+
+
+class LogExpired(LogError):
+    """The log has gone; the cursor cannot be served any more."""
+
+
+class Feed:
+    """One viewer's place in one job's log."""
+
+    def __init__(self, job_id: str, window: Window, log: EventLog, cursor: int) -> None:
+        self.job_id = job_id
+        self.cursor = cursor
+        self._window = window
+        self._log = log
+        self._waiter: asyncio.Future[None] | None = None
+        self.closed = False
+        self.gone = False
+        window.listen(self._wake)
+
+    async def next(self, timeout: float) -> list[Event]:
+        """The next events, as soon as there are any; none after `timeout` seconds.
+
+        Also returns none at once when the feed is closed or the log has ended; see
+        `ended`. Raises LogExpired, LogUnavailable.
+        """
+        events = await self._ready(READ_BYTES)
+        if not events and not self.ended and not self.closed:
+            await self._wait(timeout)
+            events = await self._ready(READ_BYTES)
+        if events:
+            self.cursor = events[-1].seq
+        return events
+
+    async def poll(self, max_bytes: int) -> list[Event]:
+        """What there is now, about `max_bytes` of it. Raises as `next` does."""
+        events = await self._ready(max_bytes)
+        if events:
+            self.cursor = events[-1].seq
+        return events
+
+    @property
+    def ended(self) -> bool:
+        """Everything has been given, and nothing more will come."""
+        window = self._window
+        return (window.ended and self.cursor >= window.last) or window.failure is not None
+
+    @property
+    def failure(self) -> Event | None:
+        """What to tell a viewer whose log was lost; not an event of the log."""
+        return self._window.failure
+
+    def close(self) -> None:
+        """Ends the feed: the viewer has gone, or is sent away."""
+        self.closed = True
+        self._window.unlisten(self._wake)
+        self._wake()
+
+    async def _ready(self, max_bytes: int) -> list[Event]:
+        if self.closed:
+            return []
+        events = self._window.read(self.cursor, max_bytes)
+        if events is None:
+            limit = self._window.durable
+            logged = await self._log.read(self.job_id, self.cursor, max_bytes)
+            events = [event for event in logged if event.seq <= limit]
+            if not events or events[0].seq != self.cursor + 1:
+                raise LogExpired(self.job_id)
+        return events
+
+    async def _wait(self, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(timeout, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

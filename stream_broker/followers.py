@@ -1,0 +1,98 @@
+"""Windows on jobs that other brokers relay, shared by all viewers here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from stream_broker.ids import home_of
+from stream_broker.log.base import LogUnavailable
+from stream_broker.log.keys import Keys, KeySpace
+from stream_broker.log.redis import RedisLog
+from stream_broker.log.tail import OnCancel, Tail
+from stream_broker.window import Window
+
+_LOG = logging.getLogger(__name__)
+
+# How often, and for how long, a broker says that it has viewers of a job (seconds).
+SEEN_EVERY_S = 5.0
+SEEN_FOR_S = 15.0
+WINDOW_BYTES = 128 << 10
+
+
+class Followers:
+    """Opens a tail per home when it is first needed and keeps it.
+
+    `connect` makes a client for blocking reads; `on_cancel` hears of cancellations.
+    """
+
+    def __init__(
+        self,
+        keys: KeySpace,
+        log: RedisLog,
+        commands: Any,
+        connect: Callable[[], Any],
+        process: str,
+        on_cancel: OnCancel,
+    ) -> None:
+        self._keys = keys
+        self._log = log
+        self._commands = commands
+        self._connect = connect
+        self._process = process
+        self._on_cancel = on_cancel
+        self._tails: dict[Keys, Tail] = {}
+        self._clients: list[Any] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._viewers: dict[str, int] = {}
+
+    def listen(self, tag: str) -> Tail:
+        """The tail of a home; started when there is none yet."""
+        keys = Keys(tag)
+        tail = self._tails.get(keys)
+        if tail is None:
+            client = self._connect()
+            tail = Tail(client, self._commands, keys, self._process, self._on_cancel)
+            self._tails[keys] = tail
+            self._clients.append(client)
+            self._tasks.append(asyncio.get_running_loop().create_task(tail.run()))
+        return tail
+
+    def open(self, job_id: str, last: int) -> Window:
+        """The window of a job that another broker relays, for one more viewer."""
+        self._viewers[job_id] = self._viewers.get(job_id, 0) + 1
+        return self._tail_of(job_id).follow(job_id, last, WINDOW_BYTES)
+
+    def close(self, job_id: str) -> None:
+        """One viewer less; the last one ends the following."""
+        self._viewers[job_id] -= 1
+        if not self._viewers[job_id]:
+            del self._viewers[job_id]
+            self._tail_of(job_id).unfollow(job_id)
+
+    async def run(self) -> None:
+        """Tells the other brokers, until cancelled, that jobs have viewers here."""
+        while True:
+            if self._viewers:
+                try:
+                    await self._log.mark_seen(list(self._viewers), SEEN_FOR_S)
+                except LogUnavailable as error:
+                    _LOG.debug("viewers not told: %s", error)
+            await asyncio.sleep(SEEN_EVERY_S)
+
+    async def aclose(self) -> None:
+        """Ends the tails and their connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.aclose()
+
+    def _tail_of(self, job_id: str) -> Tail:
+        home = home_of(job_id)
+        keys = self._keys.of_job(job_id)
+        if keys is None:
+            raise LogUnavailable(f"no home {home} in this cluster")
+        return self.listen(keys.tag)

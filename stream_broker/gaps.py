@@ -1,0 +1,61 @@
+"""The figures of one answer, computed from the times in its log alone.
+
+Percentiles are nearest-rank over all gaps (no interpolation), so every reader of the
+log gets the same numbers. Jitter is p99 − p50 of the gaps between successive chunks:
+no published tool defines it, the contract does.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+
+
+def nearest_rank(ordered: Sequence[float], percent: float) -> float:
+    """The nearest-rank percentile of a non-empty, ascending sequence."""
+    rank = max(1, math.ceil(percent / 100 * len(ordered)))
+    return ordered[rank - 1]
+
+
+class Gaps:
+    """Collects the `ts` of token and reasoning events."""
+
+    __slots__ = ("_gaps", "first", "last")
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.last: float | None = None
+        self._gaps = array("d")
+
+    def add(self, ts: float) -> None:
+        """Counts one event; `ts` in Unix seconds, never decreasing."""
+        if self.last is None:
+            self.first = ts
+        else:
+            self._gaps.append(ts - self.last)
+        self.last = ts
+
+    def metrics(self, created_at: float) -> dict[str, float | None]:
+        """The `metrics` member of `job_complete`: milliseconds and tokens per second."""
+        if self.first is None or self.last is None:
+            return dict.fromkeys(
+                ("ttft_ms", "tokens_per_second", "gap_p50_ms", "gap_p99_ms", "jitter_ms")
+            )
+        p50 = p99 = rate = None
+        if self._gaps:
+            ordered = sorted(self._gaps)
+            p50, p99 = nearest_rank(ordered, 50) * 1000, nearest_rank(ordered, 99) * 1000
+            spent = self.last - self.first
+            rate = len(self._gaps) / spent if spent > 0 else None
+        return {
+            "ttft_ms": _rounded((self.first - created_at) * 1000),
+            "tokens_per_second": _rounded(rate),
+            "gap_p50_ms": _rounded(p50),
+            "gap_p99_ms": _rounded(p99),
+            "jitter_ms": None if p50 is None or p99 is None else _rounded(p99 - p50),
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

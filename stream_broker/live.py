@@ -1,0 +1,193 @@
+"""A job whose relay runs in this process: engine → relay → window and log.
+
+The shell around `relay.py`: it owns the engine's stream, numbers nothing and decides
+nothing that the relay can decide. It ends in exactly one way: the terminal event is in
+the log (`done` is set), or the log refuses this relay (another one has the job).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from stream_broker.engines.deltas import Delta, Finish
+from stream_broker.events import Event, EventEncoder
+from stream_broker.log.base import Append, Outcome
+from stream_broker.log.writer import LogWriter
+from stream_broker.record import JobHead, JobState
+from stream_broker.relay import Relay
+from stream_broker.window import Window
+
+_LOG = logging.getLogger(__name__)
+
+
+class EngineHandle(Protocol):
+    """What a live job needs of its engine's stream."""
+
+    def pause(self) -> None:
+        """Stops reading."""
+
+    def resume(self) -> None:
+        """Reads on."""
+
+    def close(self) -> None:
+        """Ends the connection, which makes the engine stop generating."""
+
+
+class LiveJob:
+    """One running job.
+
+    `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
+    `max_pause` in seconds.
+    """
+
+    def __init__(
+        self,
+        head: JobHead,
+        epoch: int,
+        relay: Relay,
+        window: Window,
+        writer: LogWriter,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        buffer_max: int,
+        max_pause: float,
+    ) -> None:
+        self.head = head
+        self.epoch = epoch
+        self.relay = relay
+        self.window = window
+        self.done = asyncio.Event()
+        self.viewers = 0
+        self.fenced = False
+        self.terminal: Event | None = None
+        self.ended_at: float | None = None
+        self._writer = writer
+        self._clock = clock
+        self._monotonic = monotonic
+        self._buffer_max = buffer_max
+        self._max_pause = max_pause
+        self._engine: EngineHandle | None = None
+        self._unwritten = 0
+        self._paused = False
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def attach(self, engine: EngineHandle) -> None:
+        """The engine's stream has begun."""
+        self._engine = engine
+        if self.relay.state != "open":
+            engine.close()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+        """Calls `action` after `seconds`, unless the job has ended by then."""
+        handle = asyncio.get_running_loop().call_later(seconds, action)
+        self._timers.append(handle)
+        return handle
+
+    def deltas(self, deltas: list[Delta]) -> None:
+        """What the engine said; called from its `data_received`."""
+        self._emit(self.relay.take(deltas, self._clock()))
+
+    def notice(self, code: str, message: str) -> None:
+        """Adds a notice to the log."""
+        self._emit(self.relay.notice(code, message))
+
+    def cancel(self, reason: str) -> None:
+        """Ends the job now, also before its first token. Idempotent."""
+        self._emit(self.relay.cancel(reason))
+
+    def finish(self, reason: str) -> None:
+        """Ends the job as complete without the engine."""
+        self._emit(self.relay.take([Finish(reason, None)], self._clock()))
+
+    def release(self) -> None:
+        """Stops here without an end, so that another broker may go on."""
+        self._stop_engine()
+        self._writer.drop(self)
+        self.window.move()
+
+    def fail(self, code: str, message: str) -> None:
+        """Ends the job as failed. Idempotent."""
+        self._emit(self.relay.fail(code, message))
+
+    def state(self) -> JobState:
+        """The record as far as the log holds it: never ahead of what may be shown."""
+        ended = self.window.ended and self.terminal is not None
+        return JobState(
+            head=self.head,
+            last_seq=self.window.durable,
+            first_token_at=self.relay.gaps.first,
+            ended_at=self.ended_at if ended else None,
+            end_name=self.terminal.name if ended and self.terminal else None,
+            end=self.terminal.body() if ended and self.terminal else None,
+        )
+
+    def _emit(self, events: list[Event]) -> None:
+        if not events:
+            return
+        self.window.append(events)
+        self._unwritten += sum(event.size for event in events)
+        if events[-1].terminal:
+            self.terminal = events[-1]
+            self.ended_at = self._clock()
+            self._stop_engine()
+        elif self._unwritten > self._buffer_max and not self._paused and self._engine:
+            self._paused = True
+            self._engine.pause()
+        self._writer.add(self, events)
+
+    def to_append(self, events: list[Event]) -> Append:
+        """See `Writable`."""
+        ended_at = self.ended_at if events[-1].terminal else None
+        return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
+
+    def stored(self, last: int) -> None:
+        """See `Writable`: what is written may be shown, and the engine may go on."""
+        self._unwritten -= self.window.advance(last)
+        if self._paused and self._unwritten < self._buffer_max // 2 and self._engine:
+            self._paused = False
+            self._engine.resume()
+        if self.window.ended:
+            self._finish()
+
+    def refused(self, outcome: Outcome) -> None:
+        """See `Writable`: another relay has the job, or its record is gone."""
+        _LOG.warning("%s: the log refuses this relay: %s", self.head.job_id, outcome)
+        self._stop_engine()
+        if outcome == "missing":
+            self._abandon("the log of this job was lost")
+        else:
+            self.fenced = True
+            self.window.move()
+        self._finish()
+
+    def log_away(self, since: float) -> None:
+        """See `Writable`: wait within bounds, then fail (CONTRACT, promise 9)."""
+        if self._monotonic() - since < self._max_pause or self.window.failure is not None:
+            return
+        self._emit(self.relay.fail("log_unavailable", "the event log does not answer"))
+        self._abandon("the event log does not answer")
+        self._finish()
+
+    def _abandon(self, message: str) -> None:
+        encoder = EventEncoder(self.head.job_id)
+        members = {
+            "code": "log_unavailable",
+            "message": message,
+            "retryable": True,
+            "usage": self.relay.usage_members(None),
+        }
+        self.window.abandon(encoder.other(self.window.durable + 1, "job_error", members))
+
+    def _stop_engine(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._engine is not None:
+            self._engine.close()
+
+    def _finish(self) -> None:
+        self.done.set()

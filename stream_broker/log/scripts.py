@@ -1,0 +1,120 @@
+"""The log's atomic steps, as Lua that runs inside Redis.
+
+Every script touches the keys of one hash tag only and may be repeated: a step that is
+already done is done again without effect. Times are Redis's own (`TIME`), so brokers
+need no common clock.
+"""
+
+from __future__ import annotations
+
+_NOW = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+"""
+
+# KEYS: job, relays. ARGV: job id, head, lease ms, record ttl s. Returns the epoch.
+CREATE = (
+    _NOW
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[1], 'head', ARGV[2], 'epoch', 1, 'last_seq', 0)
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+  redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+end
+return tonumber(redis.call('HGET', KEYS[1], 'epoch'))
+"""
+)
+
+# KEYS: job, log, relays.
+# ARGV: job id, epoch, first_token_at, ended_at, end name, log ttl s, record ttl s,
+#       then seq, name, data of each event.
+# Returns 1 stored, 0 fenced, -1 missing (no record), -2 a gap before the first event.
+APPEND = """
+local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
+if not job[1] then return -1 end
+if job[1] ~= ARGV[2] then return 0 end
+local last = tonumber(job[2])
+for i = 8, #ARGV, 3 do
+  local seq = tonumber(ARGV[i])
+  if seq > last then
+    if seq ~= last + 1 then return -2 end
+    redis.call('XADD', KEYS[2], seq .. '-0', 'n', ARGV[i + 1], 'd', ARGV[i + 2])
+    last = seq
+  end
+end
+redis.call('HSET', KEYS[1], 'last_seq', last, 'first_token_at', ARGV[3])
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], 'ended_at', ARGV[4], 'end_name', ARGV[5], 'end', ARGV[#ARGV])
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  redis.call('EXPIRE', KEYS[2], ARGV[6])
+  redis.call('EXPIRE', KEYS[1], ARGV[7])
+elseif job[2] == '0' then
+  redis.call('EXPIRE', KEYS[2], ARGV[7])
+end
+return 1
+"""
+
+# KEYS: relays. ARGV: lease ms, job ids.
+RENEW = (
+    _NOW
+    + """
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', now + ARGV[1], ARGV[i]) end
+return 1
+"""
+)
+
+# KEYS: relays. ARGV: margin ms, most. Returns job ids whose lease ended before now - margin.
+ORPHANS = (
+    _NOW
+    + """
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, ARGV[2])
+"""
+)
+
+# KEYS: job, relays. ARGV: job id, margin ms, lease ms.
+# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more.
+ACQUIRE = (
+    _NOW
+    + """
+local ends = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not ends or tonumber(ends) > now - ARGV[2] then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'end_name') == 1 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return 0
+end
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+"""
+)
+
+# KEYS: job, relays. ARGV: job id, epoch. Gives a lease up at once, for another to take over.
+RELEASE = """
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[2] then
+  redis.call('ZADD', KEYS[2], 'XX', 0, ARGV[1])
+end
+return 1
+"""
+
+# KEYS: job, control. ARGV: job id, reason, control ttl s.
+CANCEL = """
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'end_name') == 1 then
+  return 0
+end
+redis.call('HSETNX', KEYS[1], 'cancel', ARGV[2])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'job', ARGV[1], 'reason', ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+
+# KEYS: claim. ARGV: expected, replacement, ttl s. Replaces a claim that nobody changed.
+RECLAIM = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+# KEYS: claim. ARGV: expected.
+UNCLAIM = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""

@@ -1,0 +1,87 @@
+"""One Redis as brokers use it: scripts by name, pipelines, errors in the log's words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from stream_broker.log.base import LogUnavailable
+
+# Words at the start of an error that say "not now" rather than "never".
+_PASSING = ("LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+
+Script = tuple[str, Sequence[str], Sequence[Any]]
+
+
+def connect(host: str, port: int, *, timeout: float, connections: int = 64) -> Any:
+    """A client whose every call ends within `timeout` seconds; nothing is retried."""
+    return Redis(
+        host=host,
+        port=port,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        max_connections=connections,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=False,
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turns what the client raises into LogUnavailable, once, at the edge.
+
+    A reply that says our own command is wrong is a fault of ours and passes through.
+    """
+    try:
+        yield
+    except ResponseError as error:
+        if str(error).startswith(_PASSING):
+            raise LogUnavailable(str(error)) from error
+        raise
+    except (TimeoutError, RedisError, OSError) as error:
+        raise LogUnavailable(type(error).__name__) from error
+
+
+class Scripts:
+    """Runs Lua by digest and loads it where it is not known yet."""
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+
+    async def run(self, source: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """One script in one round trip. Raises LogUnavailable."""
+        (reply,) = await self.run_all([(source, keys, args)])
+        return reply
+
+    async def run_all(self, calls: Sequence[Script]) -> list[Any]:
+        """Several scripts in one pipeline; the replies in order. Raises LogUnavailable."""
+        async with translated():
+            replies = await self._pipeline(calls)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                for source in {call[0] for call in calls}:
+                    await self._redis.script_load(source)
+                replies = await self._pipeline(calls)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+
+    async def _pipeline(self, calls: Sequence[Script]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for source, keys, args in calls:
+                pipe.evalsha(_digest(source), len(keys), *keys, *args)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
+
+
+@cache
+def _digest(source: str) -> str:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,103 @@
+"""The broker's metrics: every name is here, and nothing is counted per token by itself.
+
+Buckets of times follow the OpenTelemetry GenAI conventions (time to first token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_TTFT_BUCKETS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+)  # fmt: skip
+_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1, 5)
+
+
+class BrokerMetrics:
+    """One registry per process. Labels are bounded: kinds, codes, outcomes; never users."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.jobs = Counter(
+            "okome_broker_jobs_total",
+            "Jobs that ended, by kind, terminal event and code.",
+            ("kind", "event", "code"),
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "okome_broker_tokens_total",
+            "Tokens of ended jobs, by direction.",
+            ("direction",),
+            registry=self.registry,
+        )
+        self.ttft = Histogram(
+            "okome_broker_time_to_first_token_seconds",
+            "From the acceptance of a job to its first token or reasoning event.",
+            buckets=_TTFT_BUCKETS,
+            registry=self.registry,
+        )
+        self.gap_p99 = Histogram(
+            "okome_broker_job_gap_p99_seconds",
+            "p99 of the gaps between the chunks of a job, as the engine sent them.",
+            buckets=_GAP_BUCKETS,
+            registry=self.registry,
+        )
+        self.requests_refused = Counter(
+            "okome_broker_requests_refused_total",
+            "Requests answered with a problem, by code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self.viewers_closed = Counter(
+            "okome_broker_viewers_closed_total",
+            "Viewer connections that ended, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.takeovers = Counter(
+            "okome_broker_takeovers_total",
+            "Jobs taken over from a dead relay.",
+            registry=self.registry,
+        )
+        self.client_ttft = Histogram(
+            "okome_client_time_to_first_token_seconds",
+            "Time to first token as browsers measured it.",
+            buckets=_TTFT_BUCKETS,
+            registry=self.registry,
+        )
+        self.client_gap = Histogram(
+            "okome_client_gap_seconds",
+            "Gaps between chunks as browsers measured them.",
+            buckets=_GAP_BUCKETS,
+            registry=self.registry,
+        )
+        self.client_stalls = Counter(
+            "okome_client_stalls_total", "Stalls that browsers saw.", registry=self.registry
+        )
+        self.client_reconnects = Counter(
+            "okome_client_reconnects_total", "Reconnects of browsers.", registry=self.registry
+        )
+
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """A gauge whose value is read when it is asked for."""
+        Gauge(name, help_text, registry=self.registry).set_function(read)
+
+    def job_ended(self, event: str, kind: str, body: dict[str, Any]) -> None:
+        """Counts a job by the data of its terminal event."""
+        code = body.get("code") or body.get("reason") or body.get("finish_reason") or ""
+        self.jobs.labels(kind, event, code).inc()
+        usage = body["usage"]
+        self.tokens.labels("prompt").inc(usage["prompt_tokens"])
+        self.tokens.labels("completion").inc(usage["completion_tokens"])
+        figures = body.get("metrics") or {}
+        if figures.get("ttft_ms") is not None:
+            self.ttft.observe(figures["ttft_ms"] / 1000)
+        if figures.get("gap_p99_ms") is not None:
+            self.gap_p99.observe(figures["gap_p99_ms"] / 1000)
+
+    def render(self) -> bytes:
+        """The text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,84 @@
+"""The policy snapshot as this broker last saw it, and the poll that keeps it fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from contracts.policy import PolicyModel, PolicySnapshot
+from contracts.problems import ProblemError
+from contracts.tokens import PublicKeys, load_public_keys
+from stream_broker.control import ControlClient, ControlUnavailable
+
+_LOG = logging.getLogger(__name__)
+
+
+class PolicyHolder:
+    """Holds the snapshot; `monotonic` gives seconds."""
+
+    def __init__(
+        self, control: ControlClient, monotonic: Callable[[], float], *, poll: float
+    ) -> None:
+        self._control = control
+        self._monotonic = monotonic
+        self._poll = poll
+        self._etag: str | None = None
+        self._snapshot: PolicySnapshot | None = None
+        self.public_keys: PublicKeys = {}
+        self.revoked: frozenset[str] = frozenset()
+        self._polled_at = float("-inf")
+
+    @property
+    def ready(self) -> bool:
+        """Has a snapshot ever arrived?"""
+        return self._snapshot is not None
+
+    @property
+    def snapshot(self) -> PolicySnapshot:
+        """The last snapshot. Raises ProblemError when there never was one."""
+        if self._snapshot is None:
+            raise ProblemError("control_plane_unavailable", "No policy has arrived yet")
+        return self._snapshot
+
+    @property
+    def age(self) -> float:
+        """Seconds since the control plane last answered a poll."""
+        return self._monotonic() - self._polled_at
+
+    def model(self, name: str) -> PolicyModel | None:
+        """A model by its public name."""
+        return next((model for model in self.snapshot.models if model.id == name), None)
+
+    async def refresh(self) -> bool:
+        """Polls once. Returns whether the control plane answered."""
+        try:
+            fresh = await self._control.policy(self._etag)
+        except (ControlUnavailable, ProblemError) as error:
+            _LOG.debug("policy: %s", error)
+            return False
+        if fresh is not None:
+            self._take(*fresh)
+        self._polled_at = self._monotonic()
+        return True
+
+    def _take(self, snapshot: PolicySnapshot, etag: str) -> None:
+        """Keeps a snapshot, and in their ready form what every request needs of it."""
+        try:
+            self.public_keys = load_public_keys(snapshot.public_keys)
+        except ValueError as error:
+            _LOG.error("the policy snapshot is refused: %s", error)
+            return
+        self.revoked = frozenset(snapshot.revoked)
+        self._snapshot, self._etag = snapshot, etag
+
+    async def run(self) -> None:
+        """Polls until cancelled; says once when the control plane goes and comes."""
+        answered = True
+        while True:
+            now_answers = await self.refresh()
+            if now_answers != answered:
+                _LOG.warning("the control plane %s", "answers again" if now_answers else "is away")
+                answered = now_answers
+            # Until the first snapshot there is nothing to serve with: ask more often.
+            await asyncio.sleep(self._poll if self.ready else min(self._poll, 0.1))

@@ -1,0 +1,182 @@
+"""The relay's decisions for one job: what engines say becomes numbered events.
+
+Pure: deltas, commands and the time go in, events come out; the shell (`live.py`) owns
+the engine's connection and the log. A relay can also be rebuilt from a log, so that
+another broker continues the same text under the same numbers.
+
+    open ──Finish──▶ completed      (job_complete)
+         ──Failure─▶ failed         (job_error)
+         ──cancel──▶ cancelled      (job_cancelled)
+
+Exactly one terminal event ends a job; whatever comes after it is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from contracts.codes import JOB_ERRORS
+from contracts.grants import Usage
+from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text, ToolCall
+from stream_broker.events import Event, EventEncoder
+from stream_broker.gaps import Gaps
+
+State = Literal["open", "completed", "failed", "cancelled"]
+
+# Room that is kept in a full log for the terminal event.
+_TERMINAL_RESERVE = 1024
+
+
+class Relay:
+    """The state of one job's generation.
+
+    `log_max`: bytes after which the job ends with `finish_reason: length`;
+    `prompt_estimate`: prompt tokens to report where the engine gave no count.
+    """
+
+    def __init__(
+        self, job_id: str, created_at: float, *, log_max: int, prompt_estimate: int
+    ) -> None:
+        self._encoder = EventEncoder(job_id)
+        self._created_at = created_at
+        self._log_max = log_max
+        self._bytes = 0
+        self._ts = created_at
+        self._prompt_estimate = prompt_estimate
+        self._chunks = 0
+        self._resumed_chunks = 0
+        self.gaps = Gaps()
+        self.state: State = "open"
+        self.last_seq = 0
+        self.tool_calls = 0
+        self.reasoned = False
+
+    def take(self, deltas: Iterable[Delta], now: float) -> list[Event]:
+        """What the engine said, at Unix time `now`, as events."""
+        events: list[Event] = []
+        for delta in deltas:
+            if self.state != "open":
+                break
+            if isinstance(delta, Text):
+                events.append(self._text("token", delta.text, now))
+            elif isinstance(delta, Reasoning):
+                self.reasoned = True
+                events.append(self._text("reasoning", delta.text, now))
+            elif isinstance(delta, ToolCall):
+                events.append(self._tool_call(delta))
+            elif isinstance(delta, Finish):
+                events.append(self._complete(delta.reason, delta.usage))
+            elif isinstance(delta, Failure):
+                events.extend(self.fail(delta.code, delta.message))
+            if self.state == "open" and self._bytes > self._log_max - _TERMINAL_RESERVE:
+                events.append(self._complete("length", None))
+        return events
+
+    def notice(self, code: str, message: str) -> list[Event]:
+        """Something worth telling that is not the answer."""
+        if self.state != "open":
+            return []
+        return [self._event("notice", {"code": code, "message": message})]
+
+    def fail(self, code: str, message: str) -> list[Event]:
+        """Ends the job as failed; `code` is one of `JOB_ERRORS`."""
+        if self.state != "open":
+            return []
+        self.state = "failed"
+        return [
+            self._event(
+                "job_error",
+                {
+                    "code": code,
+                    "message": message,
+                    "retryable": JOB_ERRORS[code],
+                    "usage": self.usage_members(None),
+                },
+            )
+        ]
+
+    def cancel(self, reason: str) -> list[Event]:
+        """Ends the job as cancelled, also before its first token."""
+        if self.state != "open":
+            return []
+        self.state = "cancelled"
+        members = {"reason": reason, "usage": self.usage_members(None)}
+        return [self._event("job_cancelled", members)]
+
+    def replay(self, events: Sequence[Event]) -> str:
+        """Takes in a log that another relay began. Returns the text so far."""
+        text: list[str] = []
+        for event in events:
+            body = event.body()
+            self.last_seq = event.seq
+            self._bytes += event.size
+            if event.name in ("token", "reasoning"):
+                self._ts = max(self._ts, body["ts"])
+                self.gaps.add(self._ts)
+                self._chunks += 1
+                self.reasoned |= event.name == "reasoning"
+                text.append(body.get("token", ""))
+            elif event.name == "tool_call":
+                self.tool_calls += 1
+        self._resumed_chunks = self._chunks
+        return "".join(text)
+
+    @property
+    def produced(self) -> int:
+        """Chunks of text so far: about the tokens of the answer."""
+        return self._chunks
+
+    def usage_members(self, usage: Usage | None) -> dict[str, Any]:
+        """The job's usage: the engine's counts, or an estimate that says so.
+
+        After a takeover the engine counts the text so far as prompt, so its prompt
+        count is replaced and the part before is added to the completion.
+        """
+        if usage is None:
+            return {
+                "prompt_tokens": self._prompt_estimate,
+                "completion_tokens": self._chunks,
+                "cached_tokens": 0,
+                "estimated": True,
+            }
+        resumed = self._resumed_chunks
+        return {
+            "prompt_tokens": max(0, usage.prompt_tokens - resumed),
+            "completion_tokens": usage.completion_tokens + resumed,
+            "cached_tokens": usage.cached_tokens,
+        } | ({"estimated": True} if resumed or usage.estimated else {})
+
+    def _text(self, name: str, text: str, now: float) -> Event:
+        self._ts = now = max(self._ts, now)
+        self.gaps.add(now)
+        self._chunks += 1
+        self.last_seq += 1
+        event = self._encoder.text(self.last_seq, name, text, now)
+        self._bytes += event.size
+        return event
+
+    def _tool_call(self, call: ToolCall) -> Event:
+        members = {
+            "id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "index": self.tool_calls,
+        }
+        self.tool_calls += 1
+        return self._event("tool_call", members)
+
+    def _complete(self, reason: str, usage: Usage | None) -> Event:
+        self.state = "completed"
+        members = {
+            "finish_reason": reason,
+            "usage": self.usage_members(usage),
+            "metrics": self.gaps.metrics(self._created_at),
+        }
+        return self._event("job_complete", members)
+
+    def _event(self, name: str, members: dict[str, Any]) -> Event:
+        self.last_seq += 1
+        event = self._encoder.other(self.last_seq, name, members)
+        self._bytes += event.size
+        return event

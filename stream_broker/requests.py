@@ -1,0 +1,254 @@
+"""What clients ask for, checked: bytes in, a `JobSpec` or a clear refusal out.
+
+Pure. Three shapes (native job, OpenAI chat completion, `/chat`) become one spec; the
+messages themselves are passed on to the engine as they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from contracts.grants import JobKind
+from contracts.problems import ProblemError
+
+T = TypeVar("T")
+
+Text = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Tokens = Annotated[int, Meta(ge=1)]
+Stops = Annotated[list[Text], Meta(max_length=4)]
+METADATA_MAX = 4096
+KEY_MAX = 255
+
+
+class Message(msgspec.Struct):
+    """One message of a conversation, as the OpenAI API has it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+Messages = Annotated[list[Message], Meta(min_length=1, max_length=2048)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+Tools = Annotated[list[dict[str, Any]], Meta(max_length=128)]
+
+
+class JobBody(msgspec.Struct):
+    """Body of `POST /v1/jobs`."""
+
+    model: Name
+    messages: Messages | None = None
+    prompt: Text | None = None
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stop: Text | Stops | None = None
+    seed: int | None = None
+    tools: Tools | None = None
+    session_id: Name | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool = False
+
+
+class CompletionBody(msgspec.Struct):
+    """Body of `POST /v1/chat/completions`, as far as it is acted on."""
+
+    model: Name
+    messages: Messages
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stop: Text | Stops | None = None
+    seed: int | None = None
+    tools: Tools | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    n: int | None = 1
+    logprobs: bool | None = False
+
+
+class ChatBody(msgspec.Struct):
+    """Body of `POST /chat`."""
+
+    message: Text
+    conversation_id: Name | None = None
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in the one form that is acted on. `max_tokens` None: the default.
+
+    `sampling` holds the engine call's optional members; `body_hash` tells whether a
+    repeated Idempotency-Key came with the same body.
+    """
+
+    kind: JobKind
+    model: str
+    messages: list[dict[str, Any]]
+    sampling: dict[str, Any]
+    body_hash: str
+    max_tokens: int | None = None
+    session_id: str | None = None
+    conversation_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    include_usage: bool = False
+    stream: bool = True
+
+    @property
+    def prompt_estimate(self) -> int:
+        """A rough count of prompt tokens: four bytes each, and four per message."""
+        return sum(len(str(m.get("content") or "")) // 4 + 4 for m in self.messages)
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`. Raises ProblemError `invalid_json` or `invalid_request`."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ProblemError("invalid_json", f"The body is not JSON: {error}") from error
+    if not isinstance(decoded, dict):
+        raise ProblemError("invalid_request", "The body must be a JSON object")
+    return decoded
+
+
+def check(decoded: dict[str, Any], shape: type[T]) -> T:
+    """`decoded` as `shape`. Raises ProblemError `invalid_request` with the field's path."""
+    try:
+        return msgspec.convert(decoded, shape)
+    except msgspec.ValidationError as error:
+        expected, _, path = str(error).partition(" - at ")
+        raise ProblemError(
+            "invalid_request",
+            expected,
+            field=path.strip("`").removeprefix("$.") or _missing(expected),
+        ) from error
+
+
+def _missing(message: str) -> str | None:
+    found = re.search(r"missing required field `(\w+)`", message)
+    return found[1] if found else None
+
+
+def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> JobSpec:
+    """The spec of a native job. Raises ProblemError."""
+    job = check(body, JobBody)
+    if (job.messages is None) == (job.prompt is None):
+        raise ProblemError("invalid_request", "Give either messages or prompt", field="messages")
+    if job.metadata is not None and len(msgspec.json.encode(job.metadata)) > METADATA_MAX:
+        raise ProblemError(
+            "invalid_request", f"At most {METADATA_MAX} bytes of metadata", field="metadata"
+        )
+    messages = body["messages"] if job.messages else [{"role": "user", "content": job.prompt}]
+    return JobSpec(
+        kind=kind,
+        model=job.model,
+        messages=messages,
+        sampling=_sampling(job, tools=job.tools),
+        body_hash=body_hash(body),
+        max_tokens=_bounded(job.max_tokens, max_tokens, "max_tokens"),
+        session_id=job.session_id,
+        metadata=job.metadata,
+    )
+
+
+def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
+    """The spec of an OpenAI chat completion. Raises ProblemError."""
+    ask = check(body, CompletionBody)
+    if ask.n not in (None, 1):
+        raise ProblemError("invalid_request", "Only n = 1 is offered", field="n")
+    if ask.logprobs:
+        raise ProblemError("invalid_request", "logprobs are not offered", field="logprobs")
+    wanted, field = ask.max_completion_tokens, "max_completion_tokens"
+    if wanted is None:
+        wanted, field = ask.max_tokens, "max_tokens"
+    return JobSpec(
+        kind="chat_completion",
+        model=ask.model,
+        messages=body["messages"],
+        sampling=_sampling(
+            ask, tools=ask.tools, tool_choice=ask.tool_choice, response_format=ask.response_format
+        ),
+        body_hash=body_hash(body),
+        max_tokens=_bounded(wanted, max_tokens, field),
+        include_usage=bool(ask.stream_options and ask.stream_options.include_usage),
+        stream=bool(ask.stream),
+    )
+
+
+def chat_spec(
+    body: dict[str, Any], model: str, history: list[dict[str, Any]], conversation_id: str
+) -> JobSpec:
+    """The spec of a `/chat` message that follows `history`. Raises ProblemError."""
+    chat = check(body, ChatBody)
+    return JobSpec(
+        kind="chat",
+        model=model,
+        messages=[*history, {"role": "user", "content": chat.message}],
+        sampling={},
+        body_hash=body_hash(body),
+        conversation_id=conversation_id,
+    )
+
+
+def body_hash(body: Mapping[str, Any]) -> str:
+    """The same for bodies that differ in white space or the order of members only."""
+    return hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
+
+
+def idempotency_key(raw: str | None) -> str | None:
+    """The key in an `Idempotency-Key` header, quoted or bare (draft-ietf-httpapi-…-07).
+
+    Raises ProblemError for an empty, overlong or unprintable one.
+    """
+    if raw is None:
+        return None
+    key = raw.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key or len(key) > KEY_MAX or not key.isascii() or not key.isprintable():
+        raise ProblemError(
+            "invalid_request",
+            f"Expected 1 to {KEY_MAX} printable ASCII characters",
+            field="Idempotency-Key",
+        )
+    return key
+
+
+def whole_number(raw: str) -> int | None:
+    """A cursor as clients write it: digits only; None for anything else."""
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 15 else None
+
+
+def _sampling(body: JobBody | CompletionBody, **more: Any) -> dict[str, Any]:
+    stop = [body.stop] if isinstance(body.stop, str) else body.stop
+    members = {
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "stop": stop,
+        "seed": body.seed,
+        **more,
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _bounded(wanted: int | None, most: int, field: str) -> int | None:
+    if wanted is not None and wanted > most:
+        raise ProblemError("invalid_request", f"Expected 1 to {most}", field=field)
+    return wanted

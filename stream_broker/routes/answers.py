@@ -1,0 +1,87 @@
+"""Answers: JSON, problems, and the OpenAI API's own error shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
+from stream_broker.context import Context
+from stream_broker.log.base import LogUnavailable
+
+_LOG = logging.getLogger(__name__)
+_OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/embeddings")
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+
+
+def json_response(
+    body: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer that nobody caches."""
+    sent = {"Cache-Control": "no-store"} | dict(headers or {})
+    return Response(msgspec.json.encode(body), status, sent, "application/json")
+
+
+def problem_response(problem: ProblemError, path: str, limit: int) -> Response:
+    """A refusal in the shape of the path's API. `limit`: streams a user may have."""
+    headers = problem.headers()
+    if problem.status == 429:
+        headers |= {
+            "RateLimit-Policy": f'"streams";q={limit};qu="streams"',
+            "RateLimit": f'"streams";r=0;t={headers["Retry-After"]}',
+        }
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if path.startswith(_OPENAI_PATHS):
+        return json_response({"error": openai_error(problem)}, problem.status, headers)
+    return Response(encode_problem(problem), problem.status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def openai_error(problem: ProblemError) -> dict[str, Any]:
+    """The OpenAI API's error object."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
+    return {
+        "message": problem.detail,
+        "type": kinds.get(problem.status, kind),
+        "param": problem.field,
+        "code": problem.code,
+    }
+
+
+def exception_handlers(context: Context) -> Mapping[Any, Any]:
+    """What becomes of each exception; a fault of ours is logged and told as `internal`."""
+
+    def answer(request: Request, problem: ProblemError) -> Response:
+        context.metrics.requests_refused.labels(problem.code).inc()
+        limit = context.settings.streams_per_user
+        return problem_response(problem, request.url.path, limit)
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)  # noqa: S101  starlette's types say less
+        return answer(request, error)
+
+    async def on_log_away(request: Request, error: Exception) -> Response:
+        _LOG.warning("%s: %s", request.url.path, error)
+        return answer(request, ProblemError("log_unavailable", "The event log does not answer"))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        code = _HTTP_CODES.get(status, "internal" if status >= 500 else "invalid_request")
+        return answer(request, ProblemError(code, "Nothing here answers to that"))
+
+    async def on_fault(request: Request, _: Exception) -> Response:
+        return answer(request, ProblemError("internal", "The fault has been logged"))
+
+    return {
+        ProblemError: on_problem,
+        LogUnavailable: on_log_away,
+        HTTPException: on_http,
+        Exception: on_fault,
+    }

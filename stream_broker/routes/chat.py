@@ -1,0 +1,63 @@
+"""`POST /chat`: one message in, a stream of tokens out, the conversation remembered."""
+
+from __future__ import annotations
+
+import os
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from contracts.problems import ProblemError
+from stream_broker.context import Context
+from stream_broker.directory import Watch
+from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
+from stream_broker.routes.reading import read_object
+from stream_broker.serving import EventStream
+from stream_broker.views.chat import ChatView
+
+
+def chat_routes(context: Context) -> list[Route]:
+    """The route of this file."""
+
+    async def chat(request: Request) -> Response | ASGIApp:
+        principal = await context.authenticate(request.headers, changes=True)
+        key = idempotency_key(request.headers.get("idempotency-key"))
+        body = await read_object(request, context.settings.body_max)
+        conversation_id = check(body, ChatBody).conversation_id or _new_conversation()
+        history = await context.conversations.history(principal.user_id, conversation_id)
+        spec = chat_spec(body, _default_model(context), history, conversation_id)
+        context.viewers.check_room()
+        accepted = await context.acceptance.accept(principal, spec, key, "chat")
+        job_id = accepted.state.head.job_id
+
+        async def find(at: int) -> Watch:
+            return await context.directory.watch(job_id, principal.user_id, at)
+
+        watch = await find(0)
+        return EventStream(
+            job_id,
+            watch,
+            find,
+            ChatView(watch.state.head.conversation_id or conversation_id),
+            context.viewers,
+            cursor=0,
+            heartbeat=context.settings.heartbeat,
+            send_timeout=context.settings.send_timeout,
+            node=context.node,
+            resumable=False,
+        )
+
+    return [Route("/chat", chat, methods=["POST"])]
+
+
+def _default_model(context: Context) -> str:
+    models = context.policy.snapshot.models
+    if not models:
+        raise ProblemError("no_engine", "No model is served")
+    return models[0].id
+
+
+def _new_conversation() -> str:
+    return f"c-{os.urandom(12).hex()}"

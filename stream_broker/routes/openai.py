@@ -1,0 +1,153 @@
+"""The OpenAI API: chat completions (streamed, whole, resumed) and models."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from contracts.problems import ProblemError
+from stream_broker.authn import Principal
+from stream_broker.context import Context
+from stream_broker.directory import Watch
+from stream_broker.events import Event
+from stream_broker.feed import LogExpired
+from stream_broker.log.base import LogUnavailable
+from stream_broker.record import JobState
+from stream_broker.requests import completion_spec, idempotency_key
+from stream_broker.routes.answers import json_response
+from stream_broker.routes.reading import cursor_of, read_object
+from stream_broker.serving import EventStream
+from stream_broker.views.openai import OpenAIView, completion, error_object
+
+_STATUS_OF_ERROR = {"context_too_long": 400, "log_unavailable": 503, "engine_unreachable": 503}
+
+
+def openai_routes(context: Context) -> list[Route]:
+    """The routes of this file."""
+
+    async def create(request: Request) -> Response | ASGIApp:
+        principal = await context.authenticate(request.headers, changes=True)
+        key = idempotency_key(request.headers.get("idempotency-key"))
+        body = await read_object(request, context.settings.body_max)
+        spec = completion_spec(body, context.settings.max_tokens)
+        context.viewers.check_room()
+        accepted = await context.acceptance.accept(principal, spec, key, "chat_completions")
+        job_id = accepted.state.head.job_id
+        if spec.stream:
+            return await _stream(context, principal, job_id, 0)
+        return await _whole(context, principal, job_id, request, keep=key is not None)
+
+    async def resume(request: Request) -> Response | ASGIApp:
+        principal = await context.authenticate(request.headers)
+        job_id = request.path_params["job_id"]
+        if "text/event-stream" in request.headers.get("accept", ""):
+            context.viewers.check_room()
+            return await _stream(context, principal, job_id, cursor_of(request))
+        state = await context.directory.state(job_id, principal.user_id)
+        if state.end_name is None:
+            raise ProblemError(
+                "invalid_request", "The completion is not finished; ask for text/event-stream"
+            )
+        watch = await context.directory.watch(job_id, principal.user_id, 0)
+        return await _collected(context, watch)
+
+    async def models(request: Request) -> Response:
+        principal = await context.authenticate(request.headers)
+        data = [
+            {"id": m.id, "object": "model", "created": m.created, "owned_by": "okome"}
+            for m in context.policy.snapshot.models
+            if m.tiers is None or principal.tier in m.tiers
+        ]
+        return json_response({"object": "list", "data": data})
+
+    async def model(request: Request) -> Response:
+        principal = await context.authenticate(request.headers)
+        found = context.policy.model(request.path_params["model"])
+        if found is None or (found.tiers is not None and principal.tier not in found.tiers):
+            raise ProblemError("unknown_model", "No such model", field="model")
+        return json_response(
+            {"id": found.id, "object": "model", "created": found.created, "owned_by": "okome"}
+        )
+
+    return [
+        Route("/v1/chat/completions", create, methods=["POST"]),
+        Route("/v1/chat/completions/{job_id}", resume, methods=["GET"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{model:path}", model, methods=["GET"]),
+    ]
+
+
+async def _stream(
+    context: Context, principal: Principal, job_id: str, cursor: int
+) -> Response | ASGIApp:
+    async def find(at: int) -> Watch:
+        return await context.directory.watch(job_id, principal.user_id, at)
+
+    watch = await find(cursor)
+    if cursor and watch.feed.ended:
+        watch.close()
+        return Response(status_code=204)
+    return EventStream(
+        job_id,
+        watch,
+        find,
+        OpenAIView(watch.state.head, cursor),
+        context.viewers,
+        cursor=cursor,
+        heartbeat=context.settings.heartbeat,
+        send_timeout=context.settings.send_timeout,
+        node=context.node,
+        resumable=False,
+    )
+
+
+async def _whole(
+    context: Context, principal: Principal, job_id: str, request: Request, *, keep: bool
+) -> Response:
+    """Waits for the end. A caller that leaves cancels, unless it can come back (`keep`)."""
+    watch = await context.directory.watch(job_id, principal.user_id, 0)
+    leaving = asyncio.get_running_loop().create_task(_until_gone(request, watch))
+    try:
+        return await _collected(context, watch)
+    finally:
+        leaving.cancel()
+        if watch.feed.gone and not keep:
+            await context.directory.cancel(watch.state)
+
+
+async def _until_gone(request: Request, watch: Watch) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    watch.feed.gone = True
+    watch.close()
+
+
+async def _collected(context: Context, watch: Watch) -> Response:
+    """The whole log as one completion, or the error that ended it."""
+    events: list[Event] = []
+    feed = watch.feed
+    try:
+        while not feed.ended and not feed.closed:
+            events += await feed.next(context.settings.heartbeat)
+    except (LogUnavailable, LogExpired) as error:
+        raise ProblemError("log_unavailable", "The log of this job is away") from error
+    finally:
+        watch.close()
+    last = feed.failure or (events[-1] if events else None)
+    if last is None or not last.terminal:
+        raise ProblemError("log_unavailable", "The job went on elsewhere; ask for it again")
+    headers = {"X-Okome-Job-Id": feed.job_id, "X-Okome-Node": context.node}
+    if last.name == "job_complete":
+        state: JobState = await context.directory.state(feed.job_id, watch.state.head.user_id)
+        return json_response(completion(state, events), 200, headers)
+    told = error_object(last)
+    status = _STATUS_OF_ERROR.get(told["code"], 499 if last.name == "job_cancelled" else 502)
+    if status == 503:
+        headers["Retry-After"] = "1"
+    body: dict[str, Any] = {"error": told}
+    return json_response(body, status, headers)

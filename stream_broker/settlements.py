@@ -1,0 +1,92 @@
+"""Settlements on their way to the control plane: spooled to disk, sent until taken.
+
+A settlement is written to the spool before it is sent and the spool is emptied when
+all have been taken, so a restart of the broker or an absence of the control plane
+loses none; sending one twice is harmless, they are idempotent by `job_id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from contracts.grants import Settlement
+from contracts.problems import ProblemError
+from stream_broker.control import ControlClient, ControlUnavailable
+
+_LOG = logging.getLogger(__name__)
+_RETRY_S = 1.0
+
+
+class SettlementSpool:
+    """A bounded queue of settlements with a file behind it. `max_bytes` bounds both."""
+
+    def __init__(self, path: Path, control: ControlClient, *, max_bytes: int) -> None:
+        self._path = path
+        self._control = control
+        self._max_bytes = max_bytes
+        self._queue: deque[Settlement] = deque()
+        self._wake = asyncio.Event()
+        self._bytes = 0
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.dropped = 0
+        self._load()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, settlement: Settlement) -> None:
+        """Takes a settlement. When the spool is full it is dropped, counted and logged."""
+        line = msgspec.json.encode(settlement) + b"\n"
+        if self._bytes + len(line) > self._max_bytes:
+            self.dropped += 1
+            _LOG.error("the settlement spool is full: %s is dropped", settlement.job_id)
+            return
+        os.write(self._fd, line)
+        self._bytes += len(line)
+        self._queue.append(settlement)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sends until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                if await self._send(self._queue[0]):
+                    self._queue.popleft()
+                else:
+                    await asyncio.sleep(_RETRY_S)
+            os.ftruncate(self._fd, 0)
+            self._bytes = 0
+
+    def close(self) -> None:
+        """Closes the file; what is in it is sent by the next process."""
+        os.close(self._fd)
+
+    async def _send(self, settlement: Settlement) -> bool:
+        try:
+            await self._control.settle(settlement)
+        except ControlUnavailable:
+            return False
+        except ProblemError as error:
+            if error.status not in (400, 413, 422):
+                return False
+            # Refused for good: repeating it would block all that follow.
+            _LOG.error("settlement of %s refused: %s", settlement.job_id, error)
+        return True
+
+    def _load(self) -> None:
+        for line in self._path.read_bytes().splitlines():
+            try:
+                self._queue.append(msgspec.json.decode(line, type=Settlement))
+            except msgspec.MsgspecError:
+                _LOG.warning("a torn line in %s is skipped", self._path.name)
+            self._bytes += len(line) + 1
+        if self._queue:
+            self._wake.set()

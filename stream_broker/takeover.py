@@ -1,0 +1,81 @@
+"""Looks for jobs whose relay has died, and goes on with them here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from stream_broker.events import Event
+from stream_broker.followers import Followers
+from stream_broker.log.base import LogUnavailable
+from stream_broker.log.redis import RedisLog
+from stream_broker.metrics import BrokerMetrics
+from stream_broker.running import Runner
+
+_LOG = logging.getLogger(__name__)
+_READ_BYTES = 1 << 20
+
+
+class Sweeper:
+    """Takes over orphans of every home. `every` and `margin` are in seconds.
+
+    A job counts as orphaned once its lease has ended for `margin`; whoever asks first
+    gets it, under the next epoch, and the old relay's appends are refused from then on.
+    """
+
+    def __init__(
+        self,
+        log: RedisLog,
+        tags: tuple[str, ...],
+        runner: Runner,
+        followers: Followers,
+        metrics: BrokerMetrics,
+        *,
+        every: float = 0.5,
+        margin: float = 0.5,
+    ) -> None:
+        self._log = log
+        self._tags = tags
+        self._runner = runner
+        self._followers = followers
+        self._metrics = metrics
+        self._every = every
+        self._margin = margin
+        self.draining = False
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        while True:
+            await asyncio.sleep(self._every)
+            if self.draining:
+                continue
+            for tag in self._tags:
+                try:
+                    for job_id in await self._log.orphans(tag, self._margin):
+                        await self._take_over(job_id, tag)
+                except LogUnavailable as error:
+                    _LOG.debug("no sweep of %s: %s", tag, error)
+
+    async def _take_over(self, job_id: str, tag: str) -> None:
+        if job_id in self._runner.jobs:
+            # Ours: the lease lapsed while this process or the log was slow.
+            await self._log.renew([job_id])
+            return
+        orphan = await self._log.acquire(job_id, self._margin)
+        if orphan is None:
+            return
+        events = await self._read_all(job_id, orphan.state.last_seq)
+        # Cancellations of this home's jobs now concern this process.
+        self._followers.listen(tag)
+        self._runner.take_over(orphan, events)
+        self._metrics.takeovers.inc()
+        _LOG.warning("%s: taken over at event %d", job_id, orphan.state.last_seq)
+
+    async def _read_all(self, job_id: str, last: int) -> list[Event]:
+        events: list[Event] = []
+        while len(events) < last:
+            page = await self._log.read(job_id, len(events), _READ_BYTES)
+            if not page:
+                break
+            events += page
+        return events
