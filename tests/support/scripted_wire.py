@@ -81,7 +81,7 @@ class Job:
     def text(self) -> str:
         return "".join(data["token"] for name, data in self.events if name == "token")
 
-    async def append(self, name: str, **data: Any) -> None:
+    async def append(self, name: str, /, **data: Any) -> None:
         async with self.changed:
             self.events.append((name, {"job_id": self.job_id, "seq": len(self.events) + 1, **data}))
             self.changed.notify_all()

@@ -22,7 +22,7 @@ export class App {
       session: this.session,
       save: (chatId, answer) => store.saveMessage(chatId, answer),
       onChange: (answer, events) => this.#changed(answer, events),
-      onConnection: (answer, state) => answer.id === this.#running?.id && this.views.connection.show(state),
+      onConnection: (answer, state) => answer === this.#messages.at(-1) && this.views.connection.show(state),
     });
     this.entrance = new Entrance({
       onModels: (models) => this.views.picker.show(models),

@@ -88,7 +88,8 @@ const EXPIRED = {
 export function tokensPerSecond({ stats }) {
   if (stats.metrics?.tokens_per_second) return stats.metrics.tokens_per_second;
   const seconds = stats.lastTs - stats.firstTs;
-  return stats.pieces > 1 && seconds > 0 ? (stats.pieces - 1) / seconds : null;
+  // The first few say nothing yet.
+  return seconds > 0.5 ? (stats.pieces - 1) / seconds : null;
 }
 
 function count(stats, ts) {

@@ -131,6 +131,7 @@ export class Run {
     if (isUnfinished(answer)) this.#saving.ask();
     else this.save();
     this.#told(events);
+    this.onConnection({ cursor: answer.cursor });
   }
 
   #connection(state) {
