@@ -92,7 +92,13 @@ class Job:
 
     async def complete(self, reason: str = "stop") -> None:
         usage = {"prompt_tokens": 7, "completion_tokens": len(self.events), "cached_tokens": 0}
-        metrics = {"ttft_ms": 12.0, "tokens_per_second": 42.0, "gap_p50_ms": 20.0, "gap_p99_ms": 30.0, "jitter_ms": 10.0}
+        metrics = {
+            "ttft_ms": 12.0,
+            "tokens_per_second": 42.0,
+            "gap_p50_ms": 20.0,
+            "gap_p99_ms": 30.0,
+            "jitter_ms": 10.0,
+        }
         await self.append("job_complete", finish_reason=reason, usage=usage, metrics=metrics)
 
     async def cancel(self) -> None:
@@ -163,11 +169,18 @@ class ScriptedWire:
             self.lose_sends -= 1
             return Lost()
         job_id = self.keys[key].job_id
-        made = {"job_id": job_id, "stream_url": f"/v1/stream?job_id={job_id}", "status": "queued", "created_at": 0}
+        made = {
+            "job_id": job_id,
+            "stream_url": f"/v1/stream?job_id={job_id}",
+            "status": "queued",
+            "created_at": 0,
+        }
         return JSONResponse(made, 202)
 
     async def _stream(self, request: Request) -> Response | Streaming:
-        cursor = int(request.headers.get("last-event-id") or request.query_params.get("cursor") or 0)
+        cursor = int(
+            request.headers.get("last-event-id") or request.query_params.get("cursor") or 0
+        )
         await self._note(request, cursor=cursor)
         if not self.signed_in:
             return problem(401, "unauthenticated")
@@ -190,7 +203,17 @@ class ScriptedWire:
             return problem(404, "unknown_job")
         text = None if job.job_id in self.expired else job.text
         status = "completed" if job.ended else "running"
-        return JSONResponse({"job_id": job.job_id, "status": status, "last_seq": len(job.events), "text": text, "finish_reason": "stop", "usage": None, "error": None})
+        return JSONResponse(
+            {
+                "job_id": job.job_id,
+                "status": status,
+                "last_seq": len(job.events),
+                "text": text,
+                "finish_reason": "stop",
+                "usage": None,
+                "error": None,
+            }
+        )
 
     async def _cancel(self, request: Request) -> Response:
         await self._note(request)
@@ -202,7 +225,9 @@ class ScriptedWire:
         await self._note(request)
         if not self.signed_in:
             return problem(401, "unauthenticated")
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        return JSONResponse(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+        )
 
     async def _telemetry(self, request: Request) -> Response:
         await self._note(request, body=await request.json())
@@ -235,7 +260,10 @@ class ScriptedWire:
 
     def app(self) -> Starlette:
         async def page(_: Request) -> Response:
-            return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"})
+            return FileResponse(
+                PAGE / "index.html",
+                headers={"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"},
+            )
 
         return Starlette(
             routes=[
@@ -255,7 +283,13 @@ class ScriptedWire:
 
 
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
-    body = {"type": "about:blank", "title": code, "status": status, "detail": f"Told by the script: {code}.", "code": code}
+    body = {
+        "type": "about:blank",
+        "title": code,
+        "status": status,
+        "detail": f"Told by the script: {code}.",
+        "code": code,
+    }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
@@ -267,7 +301,9 @@ class Lost:
     """An answer whose connection breaks before it arrives."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"100")]})
+        await send(
+            {"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"100")]}
+        )
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
         raise Cut
 
@@ -279,7 +315,10 @@ class Streaming:
         self.job, self.script, self.cursor, self.heartbeat = job, script, cursor, heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-okome-node", b"okome-node-03")]
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"x-okome-node", b"okome-node-03"),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         leaving = asyncio.ensure_future(_left(receive))
         serving = asyncio.ensure_future(self._serve(send))
@@ -322,7 +361,13 @@ class Streaming:
     async def _write(self, send: Send, data: bytes) -> None:
         size = self.script.piece or len(data)
         for start in range(0, len(data), size):
-            await send({"type": "http.response.body", "body": data[start : start + size], "more_body": True})
+            await send(
+                {
+                    "type": "http.response.body",
+                    "body": data[start : start + size],
+                    "more_body": True,
+                }
+            )
 
 
 async def _left(receive: Receive) -> None:
@@ -341,7 +386,15 @@ async def scripted_wire() -> AsyncIterator[ScriptedWire]:
     """A running server on a free port of 127.0.0.1."""
     wire = ScriptedWire()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(wire.app(), host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        wire.app(),
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
     server = _Server(config)
     sock = config.bind_socket()
     wire.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
