@@ -189,7 +189,8 @@ def main() -> None:
     except Exception as error:
         if not _is_told(error):
             raise
-        print(f"okome: {error}", file=sys.stderr)
+        # One line, also where a parser's own message has several.
+        print(f"okome: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
 
 

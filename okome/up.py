@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 
 from inventory.load import load_cluster
@@ -24,16 +23,14 @@ def up(options: Options, environment: Mapping[str, str], ready_fd: int | None) -
     """
     paths = locate(load_cluster(options.inventory).name, environment)
     make_private(paths.state)
-    lock = try_lock(paths.lock)
-    if lock is None:
+    # Never given back: the kernel does it when this process has gone, and `okome down` waits
+    # for just that.
+    if try_lock(paths.lock) is None:
         raise OkomeError(
             f"OKOME runs already (pid {holder(paths.lock)}): `okome status` shows it, `okome url` "
             "makes a chat link, `okome down` ends it"
         )
-    try:
-        _run(options, paths, environment, ready_fd)
-    finally:
-        os.close(lock)
+    _run(options, paths, environment, ready_fd)
 
 
 def _run(

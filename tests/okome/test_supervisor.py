@@ -29,7 +29,7 @@ async def make(paths: Paths) -> AsyncIterator[Make]:
     made: list[Supervisor] = []
 
     def build(*specs: ProcessSpec) -> Supervisor:
-        made.append(Supervisor(specs, paths, os.environ, lambda line: None))
+        made.append(Supervisor(specs, paths, os.environ, lambda _: None))
         return made[-1]
 
     yield build

@@ -5,13 +5,14 @@ import json
 import signal
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from inventory.load import load_cluster
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--inventory", type=__import__("pathlib").Path)
+    parser.add_argument("--inventory", type=Path)
     parser.add_argument("--state")
     parser.add_argument("--credentials")
     parser.add_argument("--settings")
@@ -40,10 +41,15 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *args: object) -> None:
+        """HAProxy's health checks reset the connection once they have seen the status."""
+
+
 def main(role: str) -> None:
     chosen = options()
     cluster = load_cluster(chosen.inventory)
     node = cluster.node(chosen.node) if chosen.node else cluster.role("control")[0]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"{role} stand-in on {node.address}:{node.port}", flush=True)
-    ThreadingHTTPServer((node.address, node.port + chosen.worker), Handler).serve_forever()
+    Server((node.address, node.port + chosen.worker), Handler).serve_forever()

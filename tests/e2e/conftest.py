@@ -1,0 +1,32 @@
+"""The one-machine cluster with the real engine, started once for all end-to-end tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from okome.errors import OkomeError
+from okome.model import ensure_model
+from okome.paths import cache_dir
+from tests.support.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The running cluster. A test that stops a node starts it again."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("the embedded engine (xllamacpp) is not installed")
+    try:
+        ensure_model(cache_dir(os.environ), lambda _: None)
+    except OkomeError as error:
+        pytest.skip(f"the model cannot be had: {error}")
+    # The third octet keeps two test runs on one machine apart.
+    running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{os.getpid() % 250}.")
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
