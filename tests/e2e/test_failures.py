@@ -16,8 +16,7 @@ pytestmark = pytest.mark.cluster
 
 
 def kill(cluster: Cluster, node: str) -> None:
-    pid = next(n["pid"] for n in cluster.status()["nodes"] if n["name"] == node)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(cluster.node(node)["pid"], signal.SIGKILL)
 
 
 async def whole(cluster: Cluster) -> None:
