@@ -27,7 +27,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     # The third octet keeps two test runs on one machine apart.
     running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{os.getpid() % 250}.")
     try:
-        running.up()
+        # Keep-alives are to be seen in every long pause, not only after 15 s.
+        running.up("--set", "heartbeat=2")
         yield running
     finally:
         running.down()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.e2e.wire import MODEL, STORY, Reader, blocks, numbered, start
 from tests.support.cluster import Cluster
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -21,9 +21,7 @@ def kill(cluster: Cluster, node: str) -> None:
 
 async def whole(cluster: Cluster) -> None:
     """Returns when every process is healthy again."""
-    async with asyncio.timeout(20):
-        while not all(n["healthy"] for n in cluster.status()["nodes"]):
-            await asyncio.sleep(0)
+    eventually(lambda: all(n["healthy"] for n in cluster.status()["nodes"]), within=20)
 
 
 async def test_the_control_plane_killed_changes_nothing_in_a_stream(
@@ -37,7 +35,7 @@ async def test_the_control_plane_killed_changes_nothing_in_a_stream(
 
     assert numbered(seen)
     assert seen[-1].event == "job_complete"
-    assert seen[-1].body["usage"]["completion_tokens"] == 120
+    assert seen[-1].body["usage"]["completion_tokens"] == len(seen) - 1
     await whole(cluster)
 
 
