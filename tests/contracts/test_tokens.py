@@ -37,9 +37,7 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def signed(
-    key: Any = KEY, algorithm: str = "EdDSA", kid: Any = JWK["kid"], **changes: Any
-) -> str:
+def signed(key: Any = KEY, algorithm: str = "EdDSA", kid: Any = JWK["kid"], **changes: Any) -> str:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not ...}
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
 

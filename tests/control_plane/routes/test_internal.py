@@ -42,7 +42,7 @@ def code_of(response: httpx.Response) -> str:
 async def test_without_the_service_credential_nothing_is_told(
     control: Harness, method: str, path: str, authorization: str | None
 ) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization.encode()}
+    headers = {} if authorization is None else {b"Authorization": authorization.encode()}
     answer = await control.client.request(method, f"/internal/v1{path}", headers=headers)
     assert (answer.status_code, code_of(answer)) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -112,7 +112,7 @@ async def test_an_unknown_model_is_told(control: Harness) -> None:
     ],
 )
 async def test_numbers_out_of_range_are_refused(control: Harness, field: str, value: int) -> None:
-    answer = await control.grant(**{field: value})
+    answer = await control.grant(API_KEY, **{field: value})
     assert (answer.status_code, code_of(answer)) == (400, "invalid_request")
     assert answer.json()["field"] == field
 

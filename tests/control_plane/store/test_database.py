@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> No
     for expected in (1, 2):
         database = Database(tmp_path, timeout_s=5.0)
         await database.open(NOW)
-        await database.write(lambda c, n=expected: add_user(c, f"u{n}"))
+        await database.write(partial(add_user, name=f"u{expected}"))
         assert await database.read(count) == expected
         await database.close()
 
