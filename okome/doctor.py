@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from inventory.load import LOCAL, InventoryError, load_cluster
 from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
 from okome.control import NotRunningError, ask
+from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import REQUIREMENT, SHA256, find_model, verify
 from okome.paths import Paths, cache_dir, locate, make_private
@@ -93,13 +93,8 @@ def _programs(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _engine() -> Finding:
-    if importlib.util.find_spec("xllamacpp") is not None:
-        return Finding("engine", "ok", "xllamacpp is installed")
-    return Finding(
-        "engine",
-        "bad",
-        "xllamacpp is not installed; run scripts/install, or use an engine of yours (--engine URL)",
-    )
+    fault = engine_fault()
+    return Finding("engine", "bad", fault) if fault else Finding("engine", "ok", "xllamacpp")
 
 
 def _model(environment: Mapping[str, str]) -> str:

@@ -98,7 +98,7 @@ def _serve(node: Node, engine: EngineSpec, model: Path) -> int:
         import xllamacpp
     except ImportError as error:
         raise EngineError(
-            f"the package xllamacpp is missing ({error}); install it with `pip install xllamacpp`"
+            f"the package xllamacpp cannot be loaded ({error}); see `okome doctor`"
         ) from error
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

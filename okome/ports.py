@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,14 +21,16 @@ def taken(listens: Iterable[str]) -> list[str]:
         if error is None:
             continue
         if error.errno == errno.EADDRINUSE:
-            lines.append(f"{listen} is in use by {_owner(int(port))}; stop it and try again")
+            lines.append(
+                f"{listen} is in use by {_owner(address, int(port))}; stop it and try again"
+            )
         else:
             lines.append(f"{listen} cannot be listened on: {error.strerror}")
     return lines
 
 
 def _try(address: str, port: int) -> OSError | None:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+    with socket.socket(socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -38,9 +41,9 @@ def _try(address: str, port: int) -> OSError | None:
     return None
 
 
-def _owner(port: int) -> str:
-    """`name (pid N)` of a process that listens on `port`, as far as we may see it."""
-    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+def _owner(address: str, port: int) -> str:
+    """`name (pid N)` of the process that has `address:port`, as far as we may see it."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(address, port)}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
@@ -52,15 +55,18 @@ def _owner(port: int) -> str:
     return "a process of another user"
 
 
-def _listening_inodes(port: int) -> set[str]:
+def _listening_inodes(address: str, port: int) -> set[str]:
+    """Inodes of the sockets that listen on the address itself, or on all of them."""
+    # The kernel prints an IPv4 address as one number in the byte order of the machine.
+    packed = int.from_bytes(socket.inet_aton(address), sys.byteorder)
+    wanted = {f"{packed:08X}:{port:04X}", f"{0:08X}:{port:04X}", f"{0:032X}:{port:04X}"}
     inodes = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         try:
             rows = table.read_text(encoding="ascii").splitlines()[1:]
         except OSError:
             continue
-        for row in rows:
-            fields = row.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+        for fields in map(str.split, rows):
+            if fields[3] == _LISTEN and fields[1] in wanted:
                 inodes.add(fields[9])
     return inodes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from inventory.model import Cluster
 from inventory.settings import Settings, load_settings
 from okome.credentials import ensure_credentials
 from okome.derive import OwnEngine, derive, write_inventory
+from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import ensure_model
 from okome.paths import Paths, cache_dir, make_private
@@ -88,11 +88,8 @@ def _programs(
 ) -> Programs:
     model = None
     if options.engine is None:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise OkomeError(
-                "the embedded engine is not installed; run `scripts/install` (or "
-                "`pip install 'okome[engine]'`), or use an engine of yours with --engine URL"
-            )
+        if fault := engine_fault():
+            raise OkomeError(fault)
         model = ensure_model(cache_dir(environment), report)
     return Programs(
         haproxy=find_program("haproxy", environment),

@@ -52,9 +52,11 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for spec in self._plan:
                     group.create_task(self._bring_up(spec, timeout))
-        except* OkomeError as failures:
-            first = failures.exceptions[0]
-            raise OkomeError(str(first)) from first
+        except ExceptionGroup as failures:
+            # One is enough to mend first; the others are often its consequence.
+            if known := failures.subgroup(OkomeError):
+                raise OkomeError(str(known.exceptions[0])) from failures
+            raise
 
     async def status(self) -> list[dict[str, Any]]:
         """One entry per process, with its health as it is now."""
