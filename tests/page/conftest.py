@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.page.chat import Chat, open_chat
 from tests.support.scripted_wire import ScriptedWire, scripted_wire
@@ -73,6 +73,16 @@ async def new_chat(
     faults_wanted = request.node.get_closest_marker("faults") is not None
     complaints = [line for chat in opened for line in chat.complaints]
     assert [line for line in complaints if not (faults_wanted and FAILED_REQUEST.match(line))] == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lab(browser: Browser) -> AsyncIterator[Page]:
+    """One page for all tests that only use its modules."""
+    async with scripted_wire() as wire:
+        chat = await open_chat(browser, wire.url)
+        yield chat.page
+        await chat.page.context.close()
+        assert chat.complaints == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
