@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stream_broker.engines.origin import Origin
 
 P = TypeVar("P", bound=asyncio.Protocol)
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
     """Connects to the first address that answers. Raises OSError or UnicodeError."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     refused: OSError | None = None
-    for family, kind, number, _, address in found:
+    for family, kind, number, _, address in await _resolve(loop, origin):
         try:
             sock = await _connect(loop, (family, kind, number), address, receive_buffer)
         except OSError as error:
@@ -29,10 +29,14 @@ async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
     raise refused or OSError("no address")
 
 
+async def _resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> Sequence[AddressInfo]:
+    return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+
+
 async def _connect(
     loop: asyncio.AbstractEventLoop,
     kind: tuple[int, int, int],
-    address: tuple[object, ...],
+    address: tuple[Any, ...],
     receive_buffer: int,
 ) -> socket.socket:
     sock = socket.socket(*kind)

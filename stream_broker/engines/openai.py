@@ -111,8 +111,8 @@ class OpenAIParser:
         if chunk.usage is not None:
             self._usage = chunk.usage.counted()
         if self._reason is None:
-            if chunk.only_text():
-                self._learn(block)
+            if text := chunk.only_text():
+                self._learn(block, text)
             self._say(chunk, out)
 
     def _say(self, chunk: Chunk, out: list[Delta]) -> None:
@@ -169,12 +169,12 @@ class OpenAIParser:
             self._over = True
             out.append(failure)
 
-    def _learn(self, block: bytes) -> None:
+    def _learn(self, block: bytes, text: str) -> None:
         """Takes the block's template, unless too many before it fitted no other block."""
         self._doubt = 0 if self._proven else self._doubt + 1
         if self._doubt >= _DOUBT_MAX or not block.startswith(_DATA):
             return
-        template = learn(block[len(_DATA) :])
+        template = learn(block[len(_DATA) :], text)
         self._proven = False
         if template is not None:
             self._head, self._tail = _DATA + template[0], template[1]

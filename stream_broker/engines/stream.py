@@ -50,7 +50,6 @@ class EngineStream:
     """
 
     __slots__ = (
-        "__weakref__",
         "_clock",
         "_connection",
         "_dialect",
@@ -130,6 +129,9 @@ class EngineStream:
 
     def body(self, status: int, data: bytes) -> None:
         """A piece of the answer."""
+        if self._request:
+            # Not to be sent again; of thousands of streams, the prompts would add up.
+            self._request = b""
         if status == 200:
             deltas = self._parser.feed(data)
             if deltas:

@@ -9,7 +9,7 @@ Why that equals the full decode: the head ends, and the tail begins, with a quot
 text. If the bytes from quote to quote decode as one JSON string, the chunk is the learnt
 document with another string in the same place. That this place is the text, and that
 the rest says nothing, is not guessed from the key but tried out: the learnt chunk with
-a probe in the place of its text has to decode to just the probe.
+another text in that place has to decode to just that other text.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ Template = tuple[bytes, bytes]
 # Fits nothing: 0xff is in no UTF-8 and in no field name of an event.
 NO_TEMPLATE: Final[Template] = (b"\xff", b"\xff")
 
-_PROBE: Final = "a probe \u0007"
-_PROBE_JSON: Final = msgspec.json.encode(_PROBE)
 _CONTENT: Final = re.compile(rb'"content": ?("(?:[^"\\]|\\.)*")')
 
 
-def learn(data: bytes) -> Template | None:
-    """The template of a content chunk; None if the place of its text cannot be proven."""
+def learn(data: bytes, text: str) -> Template | None:
+    """The template of a chunk that says `text`; None if the place of it cannot be proven."""
     found = _CONTENT.search(data)
     if found is None:
         return None
     head, tail = data[: found.start(1)], data[found.end(1) :]
-    chunk = decode_chunk(head + _PROBE_JSON + tail)
-    if chunk is None or chunk.only_text() != _PROBE:
+    other = text + "?"
+    chunk = decode_chunk(head + msgspec.json.encode(other) + tail)
+    if chunk is None or chunk.only_text() != other:
         return None
     return head + b'"', b'"' + tail

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -104,11 +104,11 @@ class RealEngine(ServerProcess):
         """The engine as a grant names it."""
         return EngineTarget(kind="vllm", base_url=self.url, model=MODEL)
 
-    async def busy(self) -> int:
-        """Slots that are generating now."""
+    async def slots(self) -> list[dict[str, Any]]:
+        """What each slot that is generating does now, prompt included."""
         async with httpx.AsyncClient() as client:
-            slots = (await client.get(f"{self.url}/slots")).json()
-        return sum(slot["is_processing"] for slot in slots)
+            slots = (await client.get(f"{self.url}/slots", timeout=60)).json()
+        return [slot for slot in slots if slot["is_processing"]]
 
 
 def serve(port: int, ready_fd: int | None) -> None:
@@ -125,7 +125,7 @@ def serve(port: int, ready_fd: int | None) -> None:
     params.cont_batching = True
     # More threads collapse on a small machine with other work on it.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    # One batch is how long a prompt keeps others waiting, and a cancel: here about 0.5 s.
+    # One batch is how long a prompt keeps the other slots, and a cancel, waiting.
     params.n_batch = params.n_ubatch = BATCH
     params.endpoint_metrics = params.endpoint_slots = True
     server = xllamacpp.Server(params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
@@ -75,18 +76,20 @@ class ScriptedEngine:
     the end.
     """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = scripts
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: list[BaseException] = []
         self.connections = 0
 
     def target(self, kind: EngineKind = "vllm") -> EngineTarget:
         """Where it listens."""
-        return EngineTarget(kind=kind, base_url=f"http://127.0.0.1:{self.port}", model="m")
+        scheme = "https" if self._tls else "http"
+        return EngineTarget(kind=kind, base_url=f"{scheme}://127.0.0.1:{self.port}", model="m")
 
     async def __aenter__(self) -> ScriptedEngine:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

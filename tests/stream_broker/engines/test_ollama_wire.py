@@ -110,7 +110,7 @@ async def test_close_frees_the_slot_behind(
     await listener.texts(3)
     stream.close()
     async with asyncio.timeout(1.0):
-        while await engine.busy():
+        while await engine.slots():
             pass
 
 
