@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
@@ -45,14 +46,18 @@ def _owner(address: str, port: int) -> str:
     """`name (pid N)` of the process that has `address:port`, as far as we may see it."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(address, port)}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
-            if wanted.intersection(links):
-                name = (process / "comm").read_text(encoding="utf-8").strip()
-                return f"{name} (pid {process.name})"
-        except OSError:  # gone meanwhile, or another user's
-            continue
+        if wanted.intersection(_open_files(process)):
+            name = (process / "comm").read_text(encoding="utf-8").strip()
+            return f"{name} (pid {process.name})"
     return "a process of another user"
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """What a process has open; nothing for another user's, or one that has just gone."""
+    with contextlib.suppress(OSError):
+        for entry in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield os.readlink(entry)
 
 
 def _listening_inodes(address: str, port: int) -> set[str]:
