@@ -51,6 +51,7 @@ def build_app(
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
     `database` is open and stays with its owner, who closes it after the lifespan;
+    `app.state.plane` is the plane behind the routes.
     `clock` gives Unix seconds; `engine_transport` replaces the network to the engines.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
@@ -82,6 +83,7 @@ def build_app(
         lifespan=_lifespan(plane, cluster, credentials.api_key, client),
     )
     app.router.redirect_slashes = False
+    app.state.plane = plane
     return app
 
 

@@ -9,8 +9,9 @@ Where a request goes:
     carries an Authorization header .......... programs: by hash of it
 
 `programs` and `browsers` take new work, so their servers are checked by /readyz: a
-draining broker leaves them within a second. `jobs` is checked by /healthz: a draining
-broker still serves the jobs it has.
+draining broker leaves them within a second. `jobs` is checked by /streamz: with a shared
+log a draining broker answers 404, which sends new streams elsewhere and leaves those that
+run; without one it still serves the jobs that only it has.
 """
 
 from __future__ import annotations
@@ -199,14 +200,27 @@ def _jobs(cluster: Cluster) -> list[str]:
         "balance hash var(txn.job)",
         "hash-type consistent",
         *_carry(),
-        *(f"use-server {name} if {{ var(txn.home) -m str {name} }}" for name, _ in workers),
-        *_check("/healthz"),
+        *(f"use-server {name} if {_home_serves(cluster, name)}" for name, _ in workers),
+        *_check("/streamz"),
+        "http-check disable-on-404",
         "# A host that lost its power refuses nothing: its streams are ended by the check. A",
         "# busy broker accepts and is slow, which takes three times `timeout check` to be down.",
         "timeout check 2s",
         "default-server check inter 500ms fall 3 rise 1 on-marked-down shutdown-sessions",
         *(f"server {name} {address}" for name, address in workers),
     ]
+
+
+def _home_serves(cluster: Cluster, name: str) -> str:
+    """When a job's requests go to its home.
+
+    With a shared log only while the home takes new work too: `use-server` would else pick
+    a draining server in spite of its 404.
+    """
+    at_home = f"{{ var(txn.home) -m str {name} }}"
+    if cluster.durability == "none":
+        return at_home
+    return f"{at_home} {{ srv_is_up(programs/{name}) }}"
 
 
 def _control(cluster: Cluster) -> list[str]:

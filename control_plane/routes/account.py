@@ -42,7 +42,7 @@ class Account:
         ]
 
     async def create_key(self, request: Request) -> Response:
-        """A new API key, shown this once. It never opens more, nor longer, than its maker."""
+        """A new API key, shown this once. It opens nothing that its maker may not."""
         plane = self._plane
         caller = await self._key_holder(request)
         wanted = await decode(request, NewKey, plane.settings.body_max)

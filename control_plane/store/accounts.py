@@ -111,7 +111,7 @@ def list_keys(connection: sqlite3.Connection, user_id: str) -> list[KeyRecord]:
     """A user's keys that are not revoked, oldest first."""
     rows = connection.execute(
         "SELECT id, prefix, scopes, created_at, expires_at FROM api_keys"
-        " WHERE user_id = ? AND revoked_at IS NULL ORDER BY created_at, id",
+        " WHERE user_id = ? AND revoked_at IS NULL ORDER BY created_at, rowid",
         (user_id,),
     )
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Final, TypeVar
 
 from contracts.problems import ProblemError
 from control_plane.store.migrations import SchemaError, migrate
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Transaction = Callable[[sqlite3.Connection], T]
@@ -56,7 +59,8 @@ class Database:
         self._thread.shutdown()
 
     async def read(self, work: Transaction[T]) -> T:
-        """Runs `work` on one consistent view. Raises ProblemError 503 after the timeout."""
+        """Runs `work` on one consistent view. Raises ProblemError 503 after the
+        timeout, or when the disk fails."""
         return await self._run(work, "BEGIN", durable=False)
 
     async def write(self, work: Transaction[T], *, durable: bool = False) -> T:
@@ -65,11 +69,13 @@ class Database:
         A commit survives a crash of this process; with `durable` also the loss of power
         (one fsync), for what the caller is told has been kept for good.
 
-        Raises ProblemError 503 after the timeout.
+        Raises ProblemError 503 after the timeout, or when the disk fails.
         """
         return await self._run(work, "BEGIN IMMEDIATE", durable=durable)
 
     async def _run(self, work: Transaction[T], begin: str, *, durable: bool) -> T:
+        if self._connection is None:
+            raise _unavailable("The store is closed.")
         deadline = self._monotonic() + self._timeout_s
 
         def in_thread() -> T:
@@ -80,12 +86,15 @@ class Database:
             async with asyncio.timeout(self._timeout_s):
                 return await future
         except TimeoutError:
-            raise _late() from None
+            raise _unavailable("The store did not answer in time.") from None
+        except sqlite3.OperationalError as error:  # disk full, file gone, I/O error
+            log.exception("the store failed")
+            raise _unavailable("The store does not work just now.") from error
 
     def _transact(self, work: Transaction[T], begin: str, durable: bool, deadline: float) -> T:
         connection = self._connection
-        if connection is None:
-            raise _late()
+        if connection is None:  # closed while this call waited
+            raise _unavailable("The store is closed.")
         if durable:
             connection.execute("PRAGMA synchronous = FULL")
         try:
@@ -93,7 +102,7 @@ class Database:
                 result = work(connection)
                 # The caller may have given up: what it was told failed must not happen.
                 if self._monotonic() > deadline:
-                    raise _late()
+                    raise _unavailable("The store did not answer in time.")
         finally:
             if durable:
                 connection.execute("PRAGMA synchronous = NORMAL")
@@ -119,11 +128,12 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     connection.execute(begin)
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite ends it by itself when a disk is full
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
-def _late() -> ProblemError:
-    return ProblemError("control_plane_unavailable", "The store did not answer in time.")
+def _unavailable(detail: str) -> ProblemError:
+    return ProblemError("control_plane_unavailable", detail)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 
 from okome.errors import OkomeError
@@ -26,7 +27,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     # The third octet keeps two test runs on one machine apart.
     running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{os.getpid() % 250}.")
     try:
-        running.up()
+        # Keep-alives are to be seen in every long pause, not only after 15 s.
+        running.up("--set", "heartbeat=2")
         yield running
     finally:
         running.down()
+
+
+@pytest.fixture
+async def http(cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that is signed in by the cluster's API key."""
+    headers = {"Authorization": f"Bearer {cluster.api_key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as client:
+        yield client

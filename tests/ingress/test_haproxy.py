@@ -54,6 +54,17 @@ def test_a_second_worker_is_a_server_of_its_own(tmp_path: Path) -> None:
     assert "use-server n03w1 if { var(txn.home) -m str n03w1 }" in config
 
 
+def test_without_a_shared_log_a_draining_broker_keeps_its_jobs(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.yml"
+    text = LOCAL.read_text(encoding="utf-8")
+    inventory.write_text(text.replace("okome_durability: local", "okome_durability: none"))
+    cluster = load_cluster(inventory)
+
+    config = render(cluster, cluster.role("ingress")[0], Limits(job_deadline=600))
+
+    assert "srv_is_up" not in config
+
+
 def test_a_non_streaming_answer_may_take_as_long_as_a_job(tmp_path: Path) -> None:
     cluster = load_cluster(LOCAL)
     config = render(cluster, cluster.role("ingress")[0], Limits(job_deadline=1234))

@@ -50,12 +50,12 @@ async def test_an_unknown_home_is_no_error(ingress: Ingress) -> None:
     assert await ingress.server_of("/v1/jobs/n99w7-whatever") in ingress.brokers
 
 
-async def test_a_draining_broker_keeps_its_jobs_and_gets_no_new_work(ingress: Ingress) -> None:
+async def test_a_draining_broker_gets_neither_new_work_nor_new_streams(ingress: Ingress) -> None:
     ingress.brokers["n05w0"].ready = False
 
     await ingress.wait_state("programs/n05w0", "DOWN", within=1.5)
 
-    assert await ingress.server_of(f"/v1/jobs/{JOB}") == "n05w0"
+    assert await ingress.server_of(f"/v1/jobs/{JOB}") != "n05w0"
     news = {await ingress.server_of("/v1/models", Authorization=f"k{i}") for i in range(40)}
     assert news == {"n03w0", "n04w0", "n06w0"}
     assert await ingress.server_of("/", Cookie="okome_route=n05w0") != "n05w0"

@@ -63,7 +63,7 @@ class Upstream:
         await reader.readexactly(int(headers.get("content-length", "0")))
         method, path, _ = first.split(" ")
         request = Seen(method, path, headers)
-        if path not in ("/readyz", "/healthz") or headers.get("host") != "okome":
+        if path not in ("/readyz", "/streamz") or headers.get("host") != "okome":
             self.seen.append(request)
         return request
 
@@ -81,7 +81,7 @@ class Upstream:
                 await reader.read()
             self.left.set()
         else:
-            good = {"/readyz": self.ready, "/healthz": self.alive}.get(request.path, True)
+            good = {"/readyz": self.ready, "/streamz": self.alive}.get(request.path, True)
             body = json.dumps({"server": self.name}).encode()
             writer.write(
                 b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nConnection: close\r\n"

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -23,6 +24,7 @@ from contracts.grants import EngineTarget
 MODEL = "smollm2:135m"
 SLOTS = 8
 CONTEXT = 16_384
+BATCH = 32
 START_S = 120.0
 
 
@@ -42,24 +44,25 @@ def reason_to_skip() -> str | None:
     return None
 
 
-class RealEngine:
-    """The server in a process of its own, on a free port of loopback.
+class ServerProcess:
+    """A module run as a server in a process of its own, on a free port of loopback.
 
-    Use as a context manager; ready when entered, gone when left.
+    Use as a context manager; ready when entered, gone when left. The module takes
+    `--port` and `--ready-fd`, writes a byte there when it listens, and serves until its
+    standard input ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [sys.executable, "-m", module, "--port", str(self.port), *arguments]
 
-    def __enter__(self) -> RealEngine:
+    def __enter__(self) -> Self:
         ready, told = os.pipe()
-        command = [sys.executable, "-m", "tests.support.real_engine"]
-        command += ["--port", str(self.port), "--ready-fd", str(told)]
         self.process = subprocess.Popen(
-            command,
+            [*self._command, "--ready-fd", str(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -70,7 +73,7 @@ class RealEngine:
         try:
             if not select.select([ready], [], [], START_S)[0] or not os.read(ready, 1):
                 self.kill()
-                raise RuntimeError("the engine did not start")
+                raise RuntimeError(f"did not start: {' '.join(self._command)}")
         finally:
             os.close(ready)
         return self
@@ -89,6 +92,13 @@ class RealEngine:
         if self.process.stdin is not None:
             self.process.stdin.close()
         self.process.wait()
+
+
+class RealEngine(ServerProcess):
+    """llama.cpp's server with eight slots of 2,048 tokens each."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.support.real_engine")
 
     def target(self) -> EngineTarget:
         """The engine as a grant names it."""
@@ -115,6 +125,8 @@ def serve(port: int, ready_fd: int | None) -> None:
     params.cont_batching = True
     # More threads collapse on a small machine with other work on it.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    # One batch is how long a prompt keeps others waiting, and a cancel: here about 0.5 s.
+    params.n_batch = params.n_ubatch = BATCH
     params.endpoint_metrics = params.endpoint_slots = True
     server = xllamacpp.Server(params)
     if ready_fd is not None:

@@ -1,4 +1,5 @@
-"""Every test of the client runs on both loops: uvloop is the one in service."""
+"""Tests of the client run on both loops; those that generate on a real engine, which cost
+seconds, on uvloop alone: it is the one in service."""
 
 from __future__ import annotations
 
@@ -14,8 +15,11 @@ from tests.support.real_engine import RealEngine, reason_to_skip
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-def pytest_asyncio_loop_factories() -> dict[str, LoopFactory]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, LoopFactory]:
+    loops: dict[str, LoopFactory] = {"uvloop": uvloop.new_event_loop}
+    if "engine" not in getattr(item, "fixturenames", ()):
+        loops["asyncio"] = asyncio.new_event_loop
+    return loops
 
 
 @pytest.fixture

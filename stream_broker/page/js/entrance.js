@@ -1,0 +1,62 @@
+// Getting in: by a link of the launcher (`#enter=TOKEN`), or by whoever signed in before; then the models are asked for.
+
+import * as api from "./wire/api.js";
+import { Pause } from "./wire/pause.js";
+import { backoff } from "./wire/plan.js";
+
+const ENTER = /^#enter=(.+)$/;
+
+export class Entrance {
+  #pause = new Pause();
+  #asking = false;
+
+  /** `onModels(names)`; `onRefused(message)` when the person has to sign in. */
+  constructor({ onModels, onRefused }) {
+    Object.assign(this, { onModels, onRefused });
+  }
+
+  /** Uses the link in the address, if there is one; false where the server did not take it. */
+  async useLink() {
+    const token = ENTER.exec(location.hash)?.[1];
+    if (!token) return true;
+    try {
+      await untilAnswered(() => api.enter(decodeURIComponent(token)), this.#pause);
+      return true;
+    } catch (problem) {
+      this.onRefused(`This sign-in link is not valid any more (${problem.code}). Start from a new one, or use an API key.`);
+      return false;
+    } finally {
+      // The token must not stay in the address bar or the history.
+      history.replaceState(history.state, "", location.pathname + location.search);
+    }
+  }
+
+  async askModels() {
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      this.onModels(await untilAnswered(api.listModels, this.#pause));
+    } catch (problem) {
+      if (problem.status !== 401) throw problem;
+      this.onRefused("");
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  nudge() {
+    this.#pause.end();
+  }
+}
+
+/** Repeats what only failed because the server was not there. */
+async function untilAnswered(ask, pause) {
+  for (let failures = 0; ; failures += 1) {
+    try {
+      return await ask();
+    } catch (problem) {
+      if (!problem.retryable) throw problem;
+      await pause.wait(problem.retryAfterMs ?? backoff(failures));
+    }
+  }
+}

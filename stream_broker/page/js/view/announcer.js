@@ -1,0 +1,16 @@
+// Says things to people who listen: one polite line, never token by token.
+
+const MOST_CHARACTERS = 3000;
+
+export class Announcer {
+  constructor(region) {
+    this.region = region;
+  }
+
+  say = (text) => {
+    const told = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)} … The answer goes on in the conversation.` : text;
+    // The same words twice are only read twice if the region changed in between.
+    this.region.textContent = "";
+    requestAnimationFrame(() => (this.region.textContent = told));
+  };
+}
