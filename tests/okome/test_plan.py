@@ -91,6 +91,7 @@ def test_an_engine_of_ones_own_takes_the_place_of_the_embedded_one(
     assert (spec.kind, spec.base_url, spec.model) == ("ollama", "http://10.0.0.9:11434", "qwen3:8b")
     plan = make_plan(cluster, paths, replace(FULL, model=None), Arguments())
     assert plan[-1].argv is None
+    assert (plan[-1].address, plan[-1].port) == ("10.0.0.9", 11434)
     assert plan[-1].ready_url == "http://10.0.0.9:11434/api/version"
 
 
