@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 _LISTEN = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
@@ -46,18 +45,21 @@ def _owner(address: str, port: int) -> str:
     """`name (pid N)` of the process that has `address:port`, as far as we may see it."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(address, port)}
     for process in Path("/proc").glob("[0-9]*"):
-        if wanted.intersection(_open_files(process)):
-            name = (process / "comm").read_text(encoding="utf-8").strip()
-            return f"{name} (pid {process.name})"
+        try:
+            if any(_link(entry) in wanted for entry in (process / "fd").iterdir()):
+                name = (process / "comm").read_text(encoding="utf-8").strip()
+                return f"{name} (pid {process.name})"
+        except OSError:  # gone meanwhile, or another user's
+            continue
     return "a process of another user"
 
 
-def _open_files(process: Path) -> Iterator[str]:
-    """What a process has open; nothing for another user's, or one that has just gone."""
-    with contextlib.suppress(OSError):
-        for entry in (process / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                yield os.readlink(entry)
+def _link(entry: Path) -> str:
+    """Where a descriptor leads; nowhere once it is closed, as the listing's own is."""
+    try:
+        return os.readlink(entry)
+    except FileNotFoundError:
+        return ""
 
 
 def _listening_inodes(address: str, port: int) -> set[str]:
