@@ -6,6 +6,7 @@ The socket lies in a directory of mode 0700, so whoever can open it is its owner
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ class ControlServer:
         self._handle = handle
         self._server: asyncio.Server | None = None
         self._conversations: set[asyncio.Task[None]] = set()
+        self._socket: Path | None = None
 
     async def open(self, paths: Paths) -> None:
         """Listens at the control socket, in place of one that a killed supervisor left."""
@@ -36,6 +38,7 @@ class ControlServer:
         _check_length(paths.socket)
         paths.socket.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._accept, path=paths.socket)
+        self._socket = paths.socket
 
     async def close(self) -> None:
         """Takes no more questions, and returns when every answer has been given."""
@@ -43,6 +46,10 @@ class ControlServer:
             self._server.close()
         if self._conversations:
             await asyncio.wait(self._conversations, timeout=2)
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._socket.parent.rmdir()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         conversation = asyncio.create_task(self._converse(reader, writer))

@@ -125,7 +125,6 @@ def _memory(table: Path) -> Finding:
 
 def _state(paths: Paths) -> str:
     make_private(paths.state)
-    make_private(paths.runtime)
     return str(paths.state)
 
 

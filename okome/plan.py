@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from inventory.model import Cluster, Node, Role
 from okome.paths import Paths
@@ -183,11 +184,13 @@ def _control(node: Node, paths: Paths, arguments: Arguments) -> ProcessSpec:
 def _engine(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
     engine = node.engines[0]
     embedded = programs.model is not None
+    # An engine of one's own is where its URL says, not at the node that stands for it.
+    address = node.address if embedded else urlsplit(engine.base_url).hostname or node.address
     return ProcessSpec(
         name=node.name,
         node=node.name,
         role="core_gpu",
-        address=node.address,
+        address=address,
         port=node.port,
         ready_url=engine.base_url + ENGINE_HEALTH[engine.kind],
         argv=(

@@ -54,4 +54,4 @@ def _run(
 
 def _banner(launch: Launch, chat_url: str, api_key: str, detached: bool) -> str:
     (engine, *_) = launch.cluster.role("core_gpu")[0].engines
-    return banner(chat_url, launch.browser_url, api_key, engine.model, launch.lacking, detached)
+    return banner(chat_url, launch.url, api_key, engine.model, launch.lacking, detached)

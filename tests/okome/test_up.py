@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from okome.paths import locate
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
 
@@ -75,6 +76,7 @@ def test_up_uses_an_engine_of_ones_own_and_down_leaves_nothing(
     cluster.down()
 
     assert cluster.processes() == []
+    assert not locate("local", cluster.environment).runtime.exists()
     assert "not running" in cluster.down()
 
 
