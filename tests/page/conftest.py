@@ -29,6 +29,10 @@ SWITCHES = [
 FAILED_REQUEST = re.compile(r"^Failed to load resource: ")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: requests fail on purpose, and the browser says so")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One browser serves all tests here, so they share its event loop."""
     for item in items:

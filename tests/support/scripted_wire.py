@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import time
@@ -20,9 +21,8 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 PAGE = Path(__file__).parents[2] / "stream_broker" / "page"
@@ -30,6 +30,8 @@ CSP = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+SCRIPT = "text/javascript"
+MEDIA_TYPES = {"js": SCRIPT, "mjs": SCRIPT, "css": "text/css", "svg": "image/svg+xml"}
 TERMINAL = {"job_complete", "job_error", "job_cancelled"}
 MODELS = ["rice-small", "rice-large"]
 
@@ -235,7 +237,12 @@ class ScriptedWire:
 
     def app(self) -> Starlette:
         async def page(_: Request) -> Response:
-            return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"})
+            headers = {"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"}
+            return HTMLResponse(read("index.html"), headers=headers)
+
+        async def asset(request: Request) -> Response:
+            path = request.path_params["path"]
+            return Response(read(path), media_type=MEDIA_TYPES[path.rpartition(".")[2]])
 
         return Starlette(
             routes=[
@@ -249,9 +256,15 @@ class ScriptedWire:
                 Route("/v1/enter", self._enter, methods=["POST"]),
                 Route("/auth/login", self._login, methods=["POST"]),
                 Route("/auth/logout", self._logout, methods=["POST"]),
-                Mount("/static", StaticFiles(directory=PAGE)),
+                Route("/static/{path:path}", asset),
             ]
         )
+
+
+@functools.cache
+def read(path: str) -> bytes:
+    """A file of the page. Every test loads all of them, so they stay in memory."""
+    return (PAGE / path).read_bytes()
 
 
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
