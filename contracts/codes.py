@@ -18,6 +18,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "unknown_job": (404, "No such job"),
     "not_found": (404, "Nothing is here"),
     "method_not_allowed": (405, "The method is not offered here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "log_expired": (410, "The log of this job has expired"),
     "payload_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is not of an accepted media type"),
@@ -27,11 +28,13 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "quota_exceeded": (429, "The quota is used up"),
     "too_many_streams": (429, "Too many streams at once"),
     "internal": (500, "Something broke on our side"),
+    "broker_lost": (502, "The broker went away before it answered"),
     "no_engine": (503, "No engine can take the job"),
     "overloaded": (503, "This broker is full"),
     "draining": (503, "This broker is draining"),
     "control_plane_unavailable": (503, "The control plane is away"),
     "log_unavailable": (503, "The event log cannot be reached"),
+    "broker_timeout": (504, "The broker did not answer in time"),
 }
 
 # Codes of the terminal event `job_error` -> may the same request succeed later?

@@ -26,7 +26,7 @@ TOKEN_MAX: Final = 4096  # characters; ours have about 400
 PublicKeys = Mapping[str, Ed25519PublicKey]
 
 
-class TokenRefused(Exception):  # noqa: N818  # a refusal is an answer, not a fault
+class TokenRefused(Exception):  # a refusal is an answer, not a fault
     """The token proves nothing. `reason` is a word for logs and metrics, never for the client:
     malformed, algorithm, key, signature, audience, claims, expired, not_yet, revoked."""
 

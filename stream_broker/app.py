@@ -130,7 +130,7 @@ class Broker:
             runner=self.runner,
             viewers=self.viewers,
             metrics=self.metrics,
-            clock=clock,
+            shared_log=self.redis_log is not None,
         )
         self._home_tag = cluster.log_tag(*home)
         self._gauges()

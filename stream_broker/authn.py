@@ -87,9 +87,9 @@ class Authenticator:
         return principal
 
     async def identify(self, credential: str) -> Principal | None:
-        """The caller, after one more poll if a key was made since the last one."""
+        """The caller, after one more poll: the key may have been made a moment ago."""
         principal = identify(credential, self._policy, self._clock())
-        if principal is None and self._policy.age > 0.2:
-            await self._policy.refresh()
+        if principal is None:
+            await self._policy.refresh_once()
             principal = identify(credential, self._policy, self._clock())
         return principal

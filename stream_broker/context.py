@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from inventory.settings import Settings
@@ -18,7 +17,7 @@ from stream_broker.viewers import Viewers
 
 @dataclass(slots=True)
 class Context:
-    """One broker process, as its routes see it. `clock` gives Unix seconds."""
+    """One broker process, as its routes see it. `shared_log`: other brokers read it too."""
 
     settings: Settings
     node: str
@@ -30,5 +29,5 @@ class Context:
     runner: Runner
     viewers: Viewers
     metrics: BrokerMetrics
-    clock: Callable[[], float]
+    shared_log: bool
     draining: bool = False

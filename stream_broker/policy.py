@@ -28,6 +28,7 @@ class PolicyHolder:
         self.public_keys: PublicKeys = {}
         self.revoked: frozenset[str] = frozenset()
         self._polled_at = float("-inf")
+        self._asking = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
@@ -52,6 +53,7 @@ class PolicyHolder:
 
     async def refresh(self) -> bool:
         """Polls once. Returns whether the control plane answered."""
+        asked_at = self._monotonic()
         try:
             fresh = await self._control.policy(self._etag)
         except (ControlUnavailable, ProblemError) as error:
@@ -59,8 +61,18 @@ class PolicyHolder:
             return False
         if fresh is not None:
             self._take(*fresh)
-        self._polled_at = self._monotonic()
+        self._polled_at = asked_at
         return True
+
+    async def refresh_once(self) -> None:
+        """Returns after a poll that began no earlier than this call.
+
+        Many who ask at once share one, so unknown credentials cannot flood anybody.
+        """
+        asked_at = self._monotonic()
+        async with self._asking:
+            if self._polled_at < asked_at:
+                await self.refresh()
 
     def _take(self, snapshot: PolicySnapshot, etag: str) -> None:
         """Keeps a snapshot, and in their ready form what every request needs of it."""

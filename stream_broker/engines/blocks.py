@@ -20,7 +20,7 @@ class BlockCutter:
         self._rest = bytearray()
         self.too_long = False
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def cut(self, data: bytes) -> list[bytes]:
         """The blocks that `data` completes, in order."""
         if self.too_long:
             return []

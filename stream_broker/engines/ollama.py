@@ -75,7 +75,7 @@ class OllamaParser:
         out: list[Delta] = []
         if self._over:
             return out
-        for text in self._lines.feed(data):
+        for text in self._lines.cut(data):
             if self._over:
                 return out
             if text.strip():

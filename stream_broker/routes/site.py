@@ -72,6 +72,11 @@ def site_routes(context: Context) -> list[BaseRoute]:
             raise ProblemError("control_plane_unavailable", "No policy has arrived yet")
         return json_response({"status": "ready", "node": context.node})
 
+    async def streamz(_: Request) -> Response:
+        """404 tells the ingress to send streams elsewhere and to leave those that run."""
+        status = 404 if context.draining and context.shared_log else 200
+        return json_response({"node": context.node}, status)
+
     async def metrics(_: Request) -> Response:
         return Response(context.metrics.render(), media_type="text/plain; version=0.0.4")
 
@@ -81,6 +86,7 @@ def site_routes(context: Context) -> list[BaseRoute]:
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/healthz", healthz, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
+        Route("/streamz", streamz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         Mount("/static", StaticFiles(directory=PAGE, check_dir=False)),
     ]

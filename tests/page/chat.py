@@ -13,7 +13,12 @@ class Chat:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
-        page.on("console", lambda message: message.type in {"error", "warning"} and self.complaints.append(message.text))
+        page.on(
+            "console",
+            lambda message: (
+                message.type in {"error", "warning"} and self.complaints.append(message.text)
+            ),
+        )
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
 
     @property

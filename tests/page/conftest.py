@@ -46,7 +46,9 @@ async def browser() -> AsyncIterator[Browser]:
     if chromium is None:
         pytest.skip("no Chromium: install the package `chromium` to test the page")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, headless=True, args=SWITCHES)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, headless=True, args=SWITCHES
+        )
         yield browser
         await browser.close()
 
@@ -58,7 +60,9 @@ async def wire() -> AsyncIterator[ScriptedWire]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def new_chat(browser: Browser, wire: ScriptedWire, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+async def new_chat(
+    browser: Browser, wire: ScriptedWire, request: pytest.FixtureRequest
+) -> AsyncIterator[Any]:
     """Opens the page in a context of its own. Whatever the console complains of fails the test."""
     opened: list[Chat] = []
 

@@ -9,7 +9,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.page.chat import Chat
-from tests.support.scripted_wire import Connection, Job, ScriptedWire
+from tests.support.scripted_log import Connection, Job
+from tests.support.scripted_wire import ScriptedWire
 
 pytestmark = pytest.mark.faults
 TOKENS = [f"w{i} " for i in range(12)]
@@ -69,12 +70,18 @@ async def test_broken_json_is_read_again(chat: Chat, wire: ScriptedWire) -> None
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 async def test_a_refusal_is_waited_out(chat: Chat, wire: ScriptedWire, status: int) -> None:
-    await full_answer(chat, wire, Connection(until=3), Connection(status=status), Connection(status=status))
+    await full_answer(
+        chat, wire, Connection(until=3), Connection(status=status), Connection(status=status)
+    )
     assert [seen.cursor for seen in wire.of("/v1/stream")] == [0, 3, 3, 3]
 
 
-async def test_retry_after_is_honoured_and_cut_short_by_the_network(chat: Chat, wire: ScriptedWire) -> None:
-    wire.connections.extend([Connection(until=3), Connection(status=503, headers={"Retry-After": "600"})])
+async def test_retry_after_is_honoured_and_cut_short_by_the_network(
+    chat: Chat, wire: ScriptedWire
+) -> None:
+    wire.connections.extend(
+        [Connection(until=3), Connection(status=503, headers={"Retry-After": "600"})]
+    )
     await chat.ask("Count")
     job = await wire.job()
     await job.say(*TOKENS)
@@ -87,7 +94,9 @@ async def test_retry_after_is_honoured_and_cut_short_by_the_network(chat: Chat, 
     await expect(chat.prose).to_have_text(TEXT)
 
 
-async def test_silence_for_two_heartbeats_is_a_lost_connection(chat: Chat, wire: ScriptedWire) -> None:
+async def test_silence_for_two_heartbeats_is_a_lost_connection(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     wire.connections.append(Connection(until=4, then="nothing"))
     await chat.ask("Count")
     job = await wire.job()
@@ -164,9 +173,14 @@ async def full_answer_with(chat: Chat, wire: ScriptedWire, second: Connection) -
 
 @pytest.mark.parametrize(
     ("second", "code"),
-    [(Connection(status=404, code="unknown_job"), "unknown_job"), (Connection(status=403, code="scope_missing"), "scope_missing")],
+    [
+        (Connection(status=404, code="unknown_job"), "unknown_job"),
+        (Connection(status=403, code="scope_missing"), "scope_missing"),
+    ],
 )
-async def test_an_answer_that_is_gone_is_said(chat: Chat, wire: ScriptedWire, second: Connection, code: str) -> None:
+async def test_an_answer_that_is_gone_is_said(
+    chat: Chat, wire: ScriptedWire, second: Connection, code: str
+) -> None:
     await full_answer_with(chat, wire, second)
     await chat.finished()
     await expect(chat.answer.get_by_role("alert")).to_contain_text(code)

@@ -23,7 +23,9 @@ async def test_enter_sends_and_shift_enter_makes_a_line(chat: Chat, wire: Script
     await expect(chat.question).to_be_focused()
 
 
-async def test_nothing_is_sent_without_words_or_while_an_answer_runs(chat: Chat, wire: ScriptedWire) -> None:
+async def test_nothing_is_sent_without_words_or_while_an_answer_runs(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.question.fill("  \n ")
     await expect(chat.send).to_be_disabled()
     await chat.question.press("Enter")
@@ -62,7 +64,17 @@ async def test_everything_is_reached_by_tab_and_seen_to_be(chat: Chat, wire: Scr
         assert outlined or name == "Question", f"{name} shows no focus"
         reached.append(name)
         await chat.page.keyboard.press("Tab")
-    for name in ("Skip to the question", "New conversation", "Rename Code", "Delete Code", "Connection: Ready", "Copy code", "Copy answer", "Regenerate answer", "Question"):
+    for name in (
+        "Skip to the question",
+        "New conversation",
+        "Rename Code",
+        "Delete Code",
+        "Connection: Ready",
+        "Copy code",
+        "Copy answer",
+        "Regenerate answer",
+        "Question",
+    ):
         assert name in reached
 
 

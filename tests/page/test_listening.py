@@ -38,7 +38,9 @@ async def test_landmarks_and_names(chat: Chat, wire: ScriptedWire) -> None:
     assert await page.evaluate(DOUBLE_IDS) == []
 
 
-async def test_start_and_end_are_announced_and_tokens_are_not(chat: Chat, wire: ScriptedWire) -> None:
+async def test_start_and_end_are_announced_and_tokens_are_not(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.page.evaluate(RECORD)
     await chat.ask("Hello")
     job = await wire.job()
@@ -53,9 +55,13 @@ async def test_start_and_end_are_announced_and_tokens_are_not(chat: Chat, wire: 
     await expect(chat.page.locator("#scroller [aria-live], #scroller [role=log]")).to_have_count(0)
 
 
-async def test_errors_are_alerts_and_the_open_conversation_is_marked(chat: Chat, wire: ScriptedWire) -> None:
+async def test_errors_are_alerts_and_the_open_conversation_is_marked(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("Hello")
     job = await wire.job()
     await job.append("job_error", code="engine_error", message="No.", retryable=False, usage=None)
     await expect(chat.page.get_by_role("alert")).to_contain_text("No.")
-    await expect(chat.chats.get_by_role("button", name="Hello", exact=True)).to_have_attribute("aria-current", "page")
+    await expect(chat.chats.get_by_role("button", name="Hello", exact=True)).to_have_attribute(
+        "aria-current", "page"
+    )

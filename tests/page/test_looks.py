@@ -11,7 +11,16 @@ from tests.page.chat import Chat
 from tests.support.scripted_wire import ScriptedWire
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-WIDE = "A" * 300 + "\n\n```\n" + "b" * 400 + "\n```\n\n| " + " | ".join("column" * 3 for _ in range(12)) + " |\n|" + " - |" * 12 + "\n"
+WIDE = (
+    "A" * 300
+    + "\n\n```\n"
+    + "b" * 400
+    + "\n```\n\n| "
+    + " | ".join("column" * 3 for _ in range(12))
+    + " |\n|"
+    + " - |" * 12
+    + "\n"
+)
 # What reaches beyond the right edge, unless something around it scrolls by itself.
 OVERFLOW = """() => [...document.querySelectorAll("#app *")]
     .filter((e) => e.checkVisibility({ visibilityProperty: true }) && e.getBoundingClientRect().right > innerWidth + 0.5)
@@ -43,12 +52,16 @@ async def answered(chat: Chat, wire: ScriptedWire, text: str) -> None:
     await job.append("notice", code="relay_moved", message="Another broker took over.")
     await job.append("tool_call", id="1", name="n" * 80, arguments={"a": "v" * 200})
     await job.say(text)
-    await job.append("job_error", code="engine_unreachable", message="m" * 200, retryable=True, usage=None)
+    await job.append(
+        "job_error", code="engine_unreachable", message="m" * 200, retryable=True, usage=None
+    )
     await chat.finished()
 
 
 @pytest.mark.parametrize("width", [320, 390])
-async def test_a_phone_never_scrolls_sideways(new_chat: Any, wire: ScriptedWire, width: int) -> None:
+async def test_a_phone_never_scrolls_sideways(
+    new_chat: Any, wire: ScriptedWire, width: int
+) -> None:
     chat = await new_chat(**{**PHONE, "viewport": {"width": width, "height": 700}})
     await answered(chat, wire, WIDE)
     for summary in await chat.answer.locator("summary").all():
@@ -85,9 +98,15 @@ async def test_a_phones_keyboard_does_not_come_up_unasked(new_chat: Any) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_stands_out_in_both_schemes(new_chat: Any, wire: ScriptedWire, scheme: str) -> None:
+async def test_text_stands_out_in_both_schemes(
+    new_chat: Any, wire: ScriptedWire, scheme: str
+) -> None:
     chat = await new_chat(color_scheme=scheme)
-    await answered(chat, wire, "Text `code` [link](https://example.org)\n\n> quote\n\n```python\ndef f(x): # why\n    return 'a' + 1\n```\n")
+    await answered(
+        chat,
+        wire,
+        "Text `code` [link](https://example.org)\n\n> quote\n\n```python\ndef f(x): # why\n    return 'a' + 1\n```\n",
+    )
     await expect(chat.prose.locator(".hljs-keyword").first).to_be_visible()
     await chat.page.mouse.move(0, 0)
     assert await chat.page.evaluate(FAINT) == []
@@ -109,7 +128,9 @@ async def test_less_motion_when_asked(new_chat: Any, wire: ScriptedWire) -> None
     assert await dot.evaluate("(dot) => getComputedStyle(dot).animationIterationCount") == "1"
 
 
-async def test_the_text_is_followed_until_the_person_scrolls_away(chat: Chat, wire: ScriptedWire) -> None:
+async def test_the_text_is_followed_until_the_person_scrolls_away(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("Long")
     job = await wire.job()
     await job.say(*(f"Paragraph {number}.\n\n" for number in range(60)))
@@ -131,7 +152,13 @@ async def test_every_module_is_named_in_the_page(chat: Chat) -> None:
     """So that the browser asks for all of them at once, however deep the imports go."""
     from tests.support.scripted_wire import PAGE
 
-    modules = {f"/static/{path.relative_to(PAGE)}" for path in PAGE.glob("js/**/*.js")} - {"/static/js/main.js"}
-    named = set(await chat.page.locator("link[rel=modulepreload]").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))"))
+    modules = {f"/static/{path.relative_to(PAGE)}" for path in PAGE.glob("js/**/*.js")} - {
+        "/static/js/main.js"
+    }
+    named = set(
+        await chat.page.locator("link[rel=modulepreload]").evaluate_all(
+            "(links) => links.map((link) => link.getAttribute('href'))"
+        )
+    )
     assert named - modules == {"/static/vendor/marked.esm.js", "/static/vendor/purify.es.mjs"}
     assert modules <= named

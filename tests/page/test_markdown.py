@@ -50,7 +50,13 @@ STREAM = """
 @pytest.mark.parametrize("name", TEXTS)
 async def test_pieces_end_up_as_the_whole(lab: Page, name: str) -> None:
     # Colours come later and by themselves; without a language there are none.
-    text = TEXTS[name].replace("python title", "").replace("```js", "```").replace("```py", "```").replace("````md", "````")
+    text = (
+        TEXTS[name]
+        .replace("python title", "")
+        .replace("```js", "```")
+        .replace("```py", "```")
+        .replace("````md", "````")
+    )
     given = {"text": text, "sizes": [1, 3, 7, len(text)]}
     result = await run_module(lab, "markdown/streamed.js", STREAM, given)
     for streamed in result["streamed"]:

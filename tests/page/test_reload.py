@@ -10,7 +10,9 @@ from tests.page.chat import Chat
 from tests.support.scripted_wire import ScriptedWire
 
 
-async def test_a_reload_in_mid_answer_goes_on_from_the_stored_cursor(chat: Chat, wire: ScriptedWire) -> None:
+async def test_a_reload_in_mid_answer_goes_on_from_the_stored_cursor(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("Long")
     job = await wire.job()
     await job.say("one ", "two ", "three ")
@@ -25,7 +27,9 @@ async def test_a_reload_in_mid_answer_goes_on_from_the_stored_cursor(chat: Chat,
     assert len(wire.of("/v1/jobs")) == 1
 
 
-async def test_a_finished_answer_is_there_after_a_reload_and_asks_nothing(chat: Chat, wire: ScriptedWire) -> None:
+async def test_a_finished_answer_is_there_after_a_reload_and_asks_nothing(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("Short")
     job = await wire.job()
     await job.say("done")
@@ -51,7 +55,9 @@ async def test_an_answer_that_ended_while_the_page_was_away(chat: Chat, wire: Sc
     await expect(chat.prose).to_have_text("one two")
 
 
-async def test_another_conversation_does_not_stop_the_answer(chat: Chat, wire: ScriptedWire) -> None:
+async def test_another_conversation_does_not_stop_the_answer(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("First")
     first = await wire.job()
     await first.say("begun ")

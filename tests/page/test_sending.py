@@ -28,7 +28,11 @@ async def test_a_lost_answer_is_asked_for_with_the_same_key(chat: Chat, wire: Sc
     sends = wire.of("/v1/jobs")
     assert len(sends) == 3
     assert len({seen.key for seen in sends}) == 1
-    assert sends[0].body == sends[2].body == {"model": "rice-small", "messages": [{"role": "user", "content": "Once"}]}
+    assert (
+        sends[0].body
+        == sends[2].body
+        == {"model": "rice-small", "messages": [{"role": "user", "content": "Once"}]}
+    )
 
 
 async def test_a_reload_in_mid_post_asks_with_the_same_key(chat: Chat, wire: ScriptedWire) -> None:
@@ -43,7 +47,12 @@ async def test_a_reload_in_mid_post_asks_with_the_same_key(chat: Chat, wire: Scr
 
 
 async def test_a_busy_server_is_waited_for(chat: Chat, wire: ScriptedWire) -> None:
-    wire.sends.extend([problem(503, "overloaded", {"Retry-After": "0"}), problem(429, "rate_limited", {"Retry-After": "0"})])
+    wire.sends.extend(
+        [
+            problem(503, "overloaded", {"Retry-After": "0"}),
+            problem(429, "rate_limited", {"Retry-After": "0"}),
+        ]
+    )
     await chat.ask("Once")
     await complete(wire, chat)
 
@@ -59,11 +68,17 @@ async def test_a_busy_server_is_waited_for(chat: Chat, wire: ScriptedWire) -> No
     ],
     ids=["no engine", "quota", "unknown model", "too long", "no problem+json"],
 )
-async def test_a_refusal_is_shown_plainly(chat: Chat, wire: ScriptedWire, refusal: Response, retryable: bool) -> None:
+async def test_a_refusal_is_shown_plainly(
+    chat: Chat, wire: ScriptedWire, refusal: Response, retryable: bool
+) -> None:
     wire.sends.append(refusal)
     await chat.ask("Once")
     alert = chat.answer.get_by_role("alert")
-    code = "http_400" if b"<h1>" in bytes(refusal.body) else bytes(refusal.body).split(b'"code":"')[1].split(b'"')[0].decode()
+    code = (
+        "http_400"
+        if b"<h1>" in bytes(refusal.body)
+        else bytes(refusal.body).split(b'"code":"')[1].split(b'"')[0].decode()
+    )
     await expect(alert).to_contain_text(code)
     retry = alert.get_by_role("button", name="Retry")
     await expect(retry).to_have_count(1 if retryable else 0)
@@ -73,7 +88,9 @@ async def test_a_refusal_is_shown_plainly(chat: Chat, wire: ScriptedWire, refusa
         await expect(chat.answers).to_have_count(1)
 
 
-async def test_stop_before_the_server_answered_starts_nothing_that_goes_on(chat: Chat, wire: ScriptedWire) -> None:
+async def test_stop_before_the_server_answered_starts_nothing_that_goes_on(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     wire.lose_sends = 1
     await chat.page.context.set_offline(True)
     await chat.ask("Once")
@@ -97,7 +114,9 @@ async def test_stop_ends_with_the_logs_last_event(chat: Chat, wire: ScriptedWire
     await expect(chat.question).to_be_focused()
 
 
-async def test_regenerate_takes_the_place_of_the_answer_with_a_new_key(chat: Chat, wire: ScriptedWire) -> None:
+async def test_regenerate_takes_the_place_of_the_answer_with_a_new_key(
+    chat: Chat, wire: ScriptedWire
+) -> None:
     await chat.ask("Again")
     await complete(wire, chat)
     await chat.answer.get_by_role("button", name="Regenerate answer").click()
@@ -128,7 +147,9 @@ async def test_a_failed_answer_does_not_break_the_turns(chat: Chat, wire: Script
     await chat.ask("One")
     await expect(chat.answer.get_by_role("alert")).to_be_visible()
     await chat.ask("Two")
-    assert (await wire.request("/v1/jobs", 2)).body["messages"] == [{"role": "user", "content": "One\n\nTwo"}]
+    assert (await wire.request("/v1/jobs", 2)).body["messages"] == [
+        {"role": "user", "content": "One\n\nTwo"}
+    ]
 
 
 async def test_the_chosen_model_answers_and_is_remembered(chat: Chat, wire: ScriptedWire) -> None:
@@ -143,7 +164,13 @@ async def test_a_jobs_own_error_is_shown_with_a_retry(chat: Chat, wire: Scripted
     await chat.ask("Once")
     job = await wire.job()
     await job.say("Half an")
-    await job.append("job_error", code="engine_stalled", message="The engine says nothing any more.", retryable=True, usage=None)
+    await job.append(
+        "job_error",
+        code="engine_stalled",
+        message="The engine says nothing any more.",
+        retryable=True,
+        usage=None,
+    )
     alert = chat.answer.get_by_role("alert")
     await expect(alert).to_contain_text("The engine says nothing any more.")
     await expect(alert).to_contain_text("engine_stalled")

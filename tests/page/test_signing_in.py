@@ -12,12 +12,16 @@ from tests.support.scripted_wire import ScriptedWire
 pytestmark = pytest.mark.faults
 
 
-async def test_the_launchers_link_signs_in_and_leaves_no_trace(new_chat: Any, wire: ScriptedWire) -> None:
+async def test_the_launchers_link_signs_in_and_leaves_no_trace(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
     wire.signed_in = False
     chat = await new_chat("/#enter=token-1")
     assert chat.page.url == wire.url + "/"
     assert (await wire.request("/v1/enter")).body == {"token": "token-1"}
-    kept = await chat.page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    kept = await chat.page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    )
     assert "token-1" not in kept
 
 
@@ -50,7 +54,9 @@ async def test_an_api_key_signs_in(new_chat: Any, wire: ScriptedWire) -> None:
     await field.press("Enter")
     await chat.ready()
     await expect(chat.question).to_be_visible()
-    kept = await chat.page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    kept = await chat.page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}])"
+    )
     assert wire.api_key not in kept
 
 

@@ -25,28 +25,38 @@ SMALL = """
 
 
 async def test_the_oldest_goes_when_there_are_too_many(lab: Page) -> None:
-    script = SMALL + """
+    script = (
+        SMALL
+        + """
         const store = new module.Store(new Small(1e9));
         for (let n = 1; n <= 103; n += 1) { store.saveChat(chat(n, [`m${n}`])); store.saveMessage(`c${n}`, { id: `m${n}`, text: "x" }); }
         const left = store.list();
         return [left.length, left[0].id, left.at(-1).id, store.messages(chat(1, ["m1"])).length];
     """
+    )
     assert await run_module(lab, "core/store.js", script) == [100, "c103", "c4", 0]
 
 
-async def test_the_oldest_goes_when_the_browser_is_full_but_never_the_one_that_is_written(lab: Page) -> None:
-    script = SMALL + """
+async def test_the_oldest_goes_when_the_browser_is_full_but_never_the_one_that_is_written(
+    lab: Page,
+) -> None:
+    script = (
+        SMALL
+        + """
         const store = new module.Store(new Small(3000));
         for (let n = 1; n <= 3; n += 1) { store.saveChat(chat(n, [`m${n}`])); store.saveMessage(`c${n}`, { id: `m${n}`, text: "x".repeat(700) }); }
         const kept = store.saveMessage("c1", { id: "m1", text: "y".repeat(2000) });
         const tooMuch = store.saveMessage("c1", { id: "m1", text: "y".repeat(9000) });
         return [kept, tooMuch, store.list().map((chat) => chat.id), store.messages(store.chat("c1"))[0].text.length];
     """
+    )
     assert await run_module(lab, "core/store.js", script) == [True, False, ["c1"], 2000]
 
 
 async def test_a_deleted_conversation_is_not_brought_back_by_its_answer(lab: Page) -> None:
-    script = SMALL + """
+    script = (
+        SMALL
+        + """
         const store = new module.Store(new Small(1e6));
         store.saveChat(chat(1, ["m1"]));
         store.saveMessage("c1", { id: "m1", text: "x" });
@@ -54,11 +64,14 @@ async def test_a_deleted_conversation_is_not_brought_back_by_its_answer(lab: Pag
         store.saveMessage("c1", { id: "m1", text: "xy" });
         return [store.list().length, store.messages({ messages: ["m1"] }).length];
     """
+    )
     assert await run_module(lab, "core/store.js", script) == [0, 0]
 
 
 async def test_what_cannot_be_read_is_skipped(lab: Page) -> None:
-    script = SMALL + """
+    script = (
+        SMALL
+        + """
         const storage = new Small(1e6);
         storage.setItem("okome.chat.bad", "{");
         storage.setItem("other", "1");
@@ -66,6 +79,7 @@ async def test_what_cannot_be_read_is_skipped(lab: Page) -> None:
         store.saveChat(chat(1));
         return store.list().map((chat) => chat.id);
     """
+    )
     assert await run_module(lab, "core/store.js", script) == ["c1"]
 
 

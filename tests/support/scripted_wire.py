@@ -11,7 +11,6 @@ import contextlib
 import functools
 import json
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tests.support.scripted_log import Connection, Cut, Job, Streaming
+
 PAGE = Path(__file__).parents[2] / "stream_broker" / "page"
 CSP = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
@@ -32,27 +33,7 @@ CSP = (
 )
 SCRIPT = "text/javascript"
 MEDIA_TYPES = {"js": SCRIPT, "mjs": SCRIPT, "css": "text/css", "svg": "image/svg+xml"}
-TERMINAL = {"job_complete", "job_error", "job_cancelled"}
 MODELS = ["rice-small", "rice-large"]
-
-
-@dataclass
-class Connection:
-    """What one connection of `/v1/stream` does. Without a script it serves the log to its end."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    code: str = "overloaded"
-    until: int | None = None
-    """Serve events up to this seq only."""
-    then: str = "end"
-    """After `until`: `end` cleanly, `cut` (also in the middle of the next block), or say `nothing` any more."""
-    piece: int | None = None
-    """Bytes per write."""
-    repeat: int = 0
-    """Send this many events from before the cursor again."""
-    raw: bytes | None = None
-    """Send these bytes in place of the log, then end."""
 
 
 @dataclass
@@ -65,46 +46,6 @@ class Seen:
     body: dict[str, Any] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-
-
-class Job:
-    """The event log of one job; the test writes it."""
-
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.changed = asyncio.Condition()
-
-    @property
-    def ended(self) -> bool:
-        return bool(self.events) and self.events[-1][0] in TERMINAL
-
-    @property
-    def text(self) -> str:
-        return "".join(data["token"] for name, data in self.events if name == "token")
-
-    async def append(self, name: str, /, **data: Any) -> None:
-        async with self.changed:
-            self.events.append((name, {"job_id": self.job_id, "seq": len(self.events) + 1, **data}))
-            self.changed.notify_all()
-
-    async def say(self, *tokens: str) -> None:
-        for token in tokens:
-            await self.append("token", token=token, ts=time.time())
-
-    async def complete(self, reason: str = "stop") -> None:
-        usage = {"prompt_tokens": 7, "completion_tokens": len(self.events), "cached_tokens": 0}
-        metrics = {"ttft_ms": 12.0, "tokens_per_second": 42.0, "gap_p50_ms": 20.0, "gap_p99_ms": 30.0, "jitter_ms": 10.0}
-        await self.append("job_complete", finish_reason=reason, usage=usage, metrics=metrics)
-
-    async def cancel(self) -> None:
-        if not self.ended:
-            await self.append("job_cancelled", reason="client", usage=None)
-
-    def block(self, seq: int) -> bytes:
-        name, data = self.events[seq - 1]
-        retry = "retry: 1000\n" if seq == 1 else ""
-        return f"{retry}id: {seq}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 class ScriptedWire:
@@ -165,11 +106,18 @@ class ScriptedWire:
             self.lose_sends -= 1
             return Lost()
         job_id = self.keys[key].job_id
-        made = {"job_id": job_id, "stream_url": f"/v1/stream?job_id={job_id}", "status": "queued", "created_at": 0}
+        made = {
+            "job_id": job_id,
+            "stream_url": f"/v1/stream?job_id={job_id}",
+            "status": "queued",
+            "created_at": 0,
+        }
         return JSONResponse(made, 202)
 
     async def _stream(self, request: Request) -> Response | Streaming:
-        cursor = int(request.headers.get("last-event-id") or request.query_params.get("cursor") or 0)
+        cursor = int(
+            request.headers.get("last-event-id") or request.query_params.get("cursor") or 0
+        )
         await self._note(request, cursor=cursor)
         if not self.signed_in:
             return problem(401, "unauthenticated")
@@ -192,7 +140,17 @@ class ScriptedWire:
             return problem(404, "unknown_job")
         text = None if job.job_id in self.expired else job.text
         status = "completed" if job.ended else "running"
-        return JSONResponse({"job_id": job.job_id, "status": status, "last_seq": len(job.events), "text": text, "finish_reason": "stop", "usage": None, "error": None})
+        return JSONResponse(
+            {
+                "job_id": job.job_id,
+                "status": status,
+                "last_seq": len(job.events),
+                "text": text,
+                "finish_reason": "stop",
+                "usage": None,
+                "error": None,
+            }
+        )
 
     async def _cancel(self, request: Request) -> Response:
         await self._note(request)
@@ -204,7 +162,9 @@ class ScriptedWire:
         await self._note(request)
         if not self.signed_in:
             return problem(401, "unauthenticated")
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        return JSONResponse(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+        )
 
     async def _telemetry(self, request: Request) -> Response:
         await self._note(request, body=await request.json())
@@ -268,79 +228,25 @@ def read(path: str) -> bytes:
 
 
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
-    body = {"type": "about:blank", "title": code, "status": status, "detail": f"Told by the script: {code}.", "code": code}
+    body = {
+        "type": "about:blank",
+        "title": code,
+        "status": status,
+        "detail": f"Told by the script: {code}.",
+        "code": code,
+    }
     return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-class Cut(Exception):
-    """Raised inside a response: the server drops the connection, as a dying process does."""
 
 
 class Lost:
     """An answer whose connection breaks before it arrives."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"100")]})
+        await send(
+            {"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"100")]}
+        )
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
         raise Cut
-
-
-class Streaming:
-    """One connection that serves a job's log as its script says."""
-
-    def __init__(self, job: Job, script: Connection, cursor: int, heartbeat: int) -> None:
-        self.job, self.script, self.cursor, self.heartbeat = job, script, cursor, heartbeat
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-okome-node", b"okome-node-03")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        leaving = asyncio.ensure_future(_left(receive))
-        serving = asyncio.ensure_future(self._serve(send))
-        await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (leaving, serving):
-            task.cancel()
-        results = await asyncio.gather(leaving, serving, return_exceptions=True)
-        if isinstance(results[1], Cut):
-            raise results[1]
-        if results[1] is None:
-            await send({"type": "http.response.body", "body": b""})
-
-    async def _serve(self, send: Send) -> None:
-        script, job = self.script, self.job
-        if script.raw is not None:
-            return await self._write(send, script.raw)
-        seq = max(0, self.cursor - script.repeat)
-        while script.until is None or seq < script.until:
-            async with job.changed:
-                while len(job.events) <= seq and not job.ended:
-                    await self._wait(send)
-            if len(job.events) <= seq:
-                return None
-            seq += 1
-            await self._write(send, job.block(seq))
-        if script.then == "cut":
-            await self._write(send, b"id: 9")
-            raise Cut
-        if script.then == "nothing":
-            await asyncio.Event().wait()
-        return None
-
-    async def _wait(self, send: Send) -> None:
-        try:
-            async with asyncio.timeout(self.heartbeat):
-                await self.job.changed.wait()
-        except TimeoutError:
-            await self._write(send, b": keep-alive\n")
-
-    async def _write(self, send: Send, data: bytes) -> None:
-        size = self.script.piece or len(data)
-        for start in range(0, len(data), size):
-            await send({"type": "http.response.body", "body": data[start : start + size], "more_body": True})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class _Server(uvicorn.Server):
@@ -354,7 +260,15 @@ async def scripted_wire() -> AsyncIterator[ScriptedWire]:
     """A running server on a free port of 127.0.0.1."""
     wire = ScriptedWire()
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(wire.app(), host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        wire.app(),
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
     server = _Server(config)
     sock = config.bind_socket()
     wire.url = f"http://127.0.0.1:{sock.getsockname()[1]}"

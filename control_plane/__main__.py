@@ -1,0 +1,117 @@
+"""`python -m control_plane`: serves the control node of an inventory until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from control_plane.app import build_app
+from control_plane.credentials import CredentialsError, read_credentials
+from control_plane.logs import configure_logging
+from control_plane.store.database import Database, StoreError
+from inventory.load import InventoryError, load_cluster
+from inventory.settings import SettingsError, load_settings
+
+log = logging.getLogger("control_plane")
+
+_GRACE_S: Final = 5  # requests here take milliseconds; what is still open then is stuck
+
+
+class ListenError(Exception):
+    """The address of the control node cannot be used."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the process; returns 0 after SIGTERM or SIGINT. What keeps it from starting is
+    told in one line on stderr, and 1 returned (2 for wrong arguments)."""
+    options = _parser().parse_args(arguments)
+    configure_logging()
+    # uvicorn raises a signal again once it has shut down; without this it would end the
+    # process as killed by that signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(options))
+    except (InventoryError, SettingsError, CredentialsError, StoreError, ListenError) as error:
+        print(f"control plane: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    cluster = load_cluster(options.inventory)
+    settings = load_settings(options.set, os.environ, options.settings)
+    credentials = read_credentials(options.credentials)
+    (node,) = cluster.role("control")
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_listen(node.address, node.port))
+        database = Database(options.state)
+        stack.push_async_callback(database.close)
+        await database.open(time.time())
+        app = build_app(
+            cluster=cluster, settings=settings, credentials=credentials, database=database
+        )
+        log.info("serving on %s port %d", node.address, node.port)
+        await uvicorn.Server(_server_config(app)).serve(sockets=[listener])
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """A bound socket. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address} port {port}: {error.strerror}") from error
+
+
+def _server_config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def _leave(*_: object) -> None:
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m control_plane", description=__doc__)
+    parser.add_argument("--inventory", type=Path, required=True, help="the cluster (YAML)")
+    parser.add_argument("--state", type=Path, required=True, help="directory of the store")
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        required=True,
+        help="directory with service_key, api_key and session_key",
+    )
+    parser.add_argument("--settings", type=Path, help="settings file (YAML)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting; repeatable"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

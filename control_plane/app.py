@@ -1,0 +1,127 @@
+"""Puts the control plane together: the only module that knows every other."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from contracts.problems import ProblemError
+from control_plane.background import repeating
+from control_plane.credentials import Credentials
+from control_plane.engines import EngineWatch
+from control_plane.grants import models_of
+from control_plane.metrics import Metrics
+from control_plane.plane import PRUNE_EVERY_S, Plane
+from control_plane.routes.account import Account
+from control_plane.routes.internal import Internal
+from control_plane.routes.operations import Operations
+from control_plane.routes.sessions import Sessions
+from control_plane.signing import Signer
+from control_plane.store.accounts import seed
+from control_plane.store.database import Database
+from control_plane.store.migrations import installed_at
+from control_plane.web import on_disconnect, on_error, on_http_exception, on_problem
+from inventory.model import Cluster
+from inventory.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HEALTH_EVERY_S: Final = 1.0
+
+
+def build_app(
+    *,
+    cluster: Cluster,
+    settings: Settings,
+    credentials: Credentials,
+    database: Database,
+    clock: Callable[[], float] = time.time,
+    engine_transport: httpx.AsyncBaseTransport | None = None,
+) -> Starlette:
+    """The application. Its lifespan seeds the built-in user and watches the engines.
+
+    `database` is open and stays with its owner, who closes it after the lifespan;
+    `app.state.plane` is the plane behind the routes.
+    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines.
+    """
+    # The environment's proxies are not for engines on the LAN: trust_env is off.
+    client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
+    metrics = Metrics()
+    engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
+    plane = Plane(
+        settings=settings,
+        service_key=credentials.service_key,
+        signer=Signer(credentials.session_key),
+        database=database,
+        engines=EngineWatch(engines, client, clock, metrics),
+        metrics=metrics,
+        clock=clock,
+    )
+    app = Starlette(
+        routes=[
+            *Internal(plane).routes(),
+            *Sessions(plane).routes(),
+            *Account(plane).routes(),
+            *Operations(plane).routes(),
+        ],
+        exception_handlers={
+            ProblemError: on_problem,
+            HTTPException: on_http_exception,
+            ClientDisconnect: on_disconnect,
+            Exception: _counting_faults(metrics),
+        },
+        lifespan=_lifespan(plane, cluster, credentials.api_key, client),
+    )
+    app.router.redirect_slashes = False
+    app.state.plane = plane
+    return app
+
+
+def _lifespan(
+    plane: Plane, cluster: Cluster, api_key: str, client: httpx.AsyncClient
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(client)
+            await _prepare(plane, cluster, api_key)
+            await stack.enter_async_context(
+                repeating("engine watch", HEALTH_EVERY_S, plane.engines.check)
+            )
+            await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
+            yield
+
+    return lifespan
+
+
+async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:
+    """What the first request must find: the built-in user and the models."""
+    now = plane.clock()
+
+    def first_steps(connection: sqlite3.Connection) -> tuple[bool, float]:
+        return seed(connection, api_key, now), installed_at(connection)
+
+    usable, created = await plane.database.write(first_steps, durable=True)
+    if not usable:
+        log.warning("the key in the credential `api_key` was revoked and opens nothing")
+    plane.models = models_of(cluster, int(created))
+
+
+def _counting_faults(
+    metrics: Metrics,
+) -> Callable[[Request, Exception], Coroutine[None, None, Response]]:
+    async def counted(request: Request, error: Exception) -> Response:
+        metrics.faults.inc()
+        return await on_error(request, error)
+
+    return counted

@@ -1,0 +1,69 @@
+"""Asks the engines how they are, beside the requests: a grant only looks at the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import httpx
+
+from contracts.grants import EngineTarget
+from control_plane.health import Health, observe, probe_url
+from control_plane.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S: Final = 1.0
+
+
+class EngineWatch:
+    """What is known of every engine. `check` is one round; its owner says when."""
+
+    def __init__(
+        self,
+        engines: Iterable[EngineTarget],
+        client: httpx.AsyncClient,
+        clock: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._metrics = metrics
+        self._states = {probe_url(engine): Health() for engine in engines}
+        for url in self._states:
+            metrics.engine_up.labels(url).set(1)
+
+    @property
+    def states(self) -> Mapping[str, Health]:
+        """What is known, by the URL that is asked. A live view."""
+        return MappingProxyType(self._states)
+
+    def is_healthy(self, engine: EngineTarget) -> bool:
+        """Whether jobs may go to the engine, as far as is known. Never waits."""
+        state = self._states.get(probe_url(engine))
+        return state is None or state.healthy
+
+    async def check(self) -> None:
+        """Asks every engine once, all at the same time."""
+        urls = list(self._states)
+        answers = await asyncio.gather(*(self._answers(url) for url in urls))
+        for url, answered in zip(urls, answers, strict=True):
+            self._note(url, answered)
+
+    async def _answers(self, url: str) -> bool:
+        try:
+            response = await self._client.get(url, timeout=PROBE_TIMEOUT_S)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return False
+        return response.is_success
+
+    def _note(self, url: str, answered: bool) -> None:
+        before = self._states[url]
+        after = self._states[url] = observe(before, answered, self._clock())
+        self._metrics.engine_up.labels(url).set(after.healthy)
+        if after.healthy != before.healthy:
+            word = "up" if after.healthy else "down"
+            log.warning("engine %s is %s", url, word, extra={"engine": url, "state": word})

@@ -1,0 +1,68 @@
+"""Every metric of the control plane, in a registry of its own.
+
+| name | labels | meaning |
+| --- | --- | --- |
+| okome_control_grants_total | code | grants decided; `ok`, or the code of the refusal |
+| okome_control_grant_seconds | | time from a readable grant request to its decision |
+| okome_control_settlements_total | outcome, first | settlements; `first="false"` are repeats |
+| okome_control_tokens_total | model, kind | settled tokens; kind is prompt, completion, cached |
+| okome_control_leases_unknown_total | | renewals of leases that hold no slot |
+| okome_control_logins_total | result | session tokens asked for; `ok` or `refused` |
+| okome_control_leases_live | | streams that hold a lease, as of this scrape |
+| okome_control_engine_up | engine | 1 while the engine at this URL counts as healthy |
+| okome_control_faults_total | | exceptions that became a 500 |
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_GRANT_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Metrics:
+    """The metrics of one application; the table above says what each means."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.grants = Counter(
+            "okome_control_grants", "Grants decided, by code.", ["code"], registry=registry
+        )
+        self.grant_seconds = Histogram(
+            "okome_control_grant_seconds",
+            "Seconds from a readable grant request to its decision.",
+            buckets=_GRANT_BUCKETS,
+            registry=registry,
+        )
+        self.settlements = Counter(
+            "okome_control_settlements", "Settlements.", ["outcome", "first"], registry=registry
+        )
+        self.tokens = Counter(
+            "okome_control_tokens", "Settled tokens.", ["model", "kind"], registry=registry
+        )
+        self.leases_unknown = Counter(
+            "okome_control_leases_unknown",
+            "Renewals of leases that hold no slot.",
+            registry=registry,
+        )
+        self.logins = Counter(
+            "okome_control_logins", "Session tokens asked for.", ["result"], registry=registry
+        )
+        self.leases_live = Gauge(
+            "okome_control_leases_live", "Streams that hold a lease.", registry=registry
+        )
+        self.engine_up = Gauge(
+            "okome_control_engine_up",
+            "1 while the engine counts as healthy.",
+            ["engine"],
+            registry=registry,
+        )
+        self.faults = Counter(
+            "okome_control_faults", "Exceptions that became a 500.", registry=registry
+        )
+
+    def exposition(self) -> bytes:
+        """The text a Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,55 @@
+"""What the routes work with: settings, store, keys, engines. Built once, in `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from contracts.policy import PolicyLimits, PolicyModel
+from contracts.problems import ProblemError
+from control_plane.engines import EngineWatch
+from control_plane.grants import policy_limits
+from control_plane.leases import LeaseRule
+from control_plane.metrics import Metrics
+from control_plane.signing import Signer
+from control_plane.store.accounts import prune_tokens
+from control_plane.store.database import Database
+from control_plane.store.leases import prune
+from inventory.settings import Settings
+
+PRUNE_EVERY_S: Final = 60.0
+
+
+@dataclass(slots=True, repr=False)
+class Plane:
+    """The collaborators of one control plane. `clock` gives Unix seconds. `models` is known
+    once the store is open: their age is that of the installation."""
+
+    settings: Settings
+    service_key: str
+    signer: Signer
+    database: Database
+    engines: EngineWatch
+    metrics: Metrics
+    clock: Callable[[], float]
+    models: list[PolicyModel] = field(default_factory=list)
+
+    @property
+    def lease_rule(self) -> LeaseRule:
+        """How many streams a user may run, and how long a slot outlives its holder."""
+        return LeaseRule(self.settings.streams_per_user, self.settings.lease_ttl)
+
+    @property
+    def limits(self) -> PolicyLimits:
+        """The limits of a job, the same for grants and for the policy."""
+        return policy_limits(self.settings)
+
+    async def prune(self) -> None:
+        """Forgets what has expired for good. A store that is busy now is asked again later."""
+        now = self.clock()
+        try:
+            await self.database.write(lambda c: prune(c, self.settings.job_deadline, now))
+            await self.database.write(lambda c: prune_tokens(c, now))
+        except ProblemError:
+            return

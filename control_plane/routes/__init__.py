@@ -1,0 +1,1 @@
+"""HTTP in and out: each module reads requests, asks the pure part and the store, answers."""

@@ -1,0 +1,100 @@
+"""`/v1/keys`, `/v1/usage`, `/v1/quota`: what a user sees and changes of its own account."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contracts.policy import SCOPE_KEYS
+from contracts.problems import ProblemError
+from control_plane.auth import Identity, check_scopes, new_api_key, require_scope
+from control_plane.plane import Plane
+from control_plane.routes.caller import identify_caller
+from control_plane.store.accounts import add_key, list_keys, revoke_key
+from control_plane.store.leases import live_leases, reserved_tokens
+from control_plane.store.usage import usage_by_model
+from control_plane.web import decode, respond
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """Body of `POST /v1/keys`. `expires_at` in Unix seconds, null: never."""
+
+    scopes: list[str] | None = None
+    expires_at: float | None = None
+
+
+class Account:
+    """The routes of a user's account over one plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/v1/keys", self.create_key, methods=["POST"]),
+            Route("/v1/keys", self.list_keys, methods=["GET"]),
+            Route("/v1/keys/{key_id}", self.revoke_key, methods=["DELETE"]),
+            Route("/v1/usage", self.usage, methods=["GET"]),
+            Route("/v1/quota", self.quota, methods=["GET"]),
+        ]
+
+    async def create_key(self, request: Request) -> Response:
+        """A new API key, shown this once. It opens nothing that its maker may not."""
+        plane = self._plane
+        caller = await self._key_holder(request)
+        wanted = await decode(request, NewKey, plane.settings.body_max)
+        now = plane.clock()
+        scopes = check_scopes(caller, wanted.scopes)
+        expires_at = wanted.expires_at
+        if expires_at is not None and expires_at <= now:
+            raise ProblemError(
+                "invalid_request", "expires_at must be in the future.", field="expires_at"
+            )
+        key = new_api_key()
+        record = await plane.database.write(
+            lambda c: add_key(c, caller.user_id, key, scopes, expires_at, now), durable=True
+        )
+        return respond({"key": key} | msgspec.to_builtins(record), status=201)
+
+    async def list_keys(self, request: Request) -> Response:
+        """The caller's keys that are not revoked, without the keys themselves."""
+        caller = await self._key_holder(request)
+        records = await self._plane.database.read(lambda c: list_keys(c, caller.user_id))
+        return respond({"keys": records})
+
+    async def revoke_key(self, request: Request) -> Response:
+        """Ends a key; brokers learn it with their next policy snapshot."""
+        caller = await self._key_holder(request)
+        key_id, now = request.path_params["key_id"], self._plane.clock()
+        revoked = await self._plane.database.write(
+            lambda c: revoke_key(c, caller.user_id, key_id, now), durable=True
+        )
+        if not revoked:
+            raise ProblemError("not_found", "You have no such key.")
+        return Response(status_code=204)
+
+    async def usage(self, request: Request) -> Response:
+        """Requests and tokens per model since the beginning of the usage log."""
+        caller = await identify_caller(request, self._plane)
+        models = await self._plane.database.read(lambda c: usage_by_model(c, caller.user_id))
+        return respond({"user_id": caller.user_id, "models": models})
+
+    async def quota(self, request: Request) -> Response:
+        """What is taken now of what the caller may take. A limit of null: none."""
+        plane = self._plane
+        caller = await identify_caller(request, plane)
+        user_id, now = caller.user_id, plane.clock()
+        in_use, reserved = await plane.database.read(
+            lambda c: (live_leases(c, user_id, now), reserved_tokens(c, user_id, now))
+        )
+        streams = {"limit": plane.settings.streams_per_user, "in_use": in_use}
+        tokens = {"limit": None, "reserved": reserved}
+        return respond({"user_id": user_id, "streams": streams, "tokens": tokens})
+
+    async def _key_holder(self, request: Request) -> Identity:
+        caller = await identify_caller(request, self._plane)
+        require_scope(caller, SCOPE_KEYS)
+        return caller

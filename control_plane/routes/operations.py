@@ -1,0 +1,49 @@
+"""`/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from control_plane.metrics import CONTENT_TYPE
+from control_plane.plane import Plane
+from control_plane.store.leases import all_live_leases
+from control_plane.web import respond
+
+
+class Operations:
+    """The routes of whoever runs the process, over one plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/healthz", self.alive, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+        ]
+
+    async def alive(self, _: Request) -> Response:
+        """The process answers."""
+        return respond({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        """The store answers too, else 503. Engines do not count: a grant tells of them."""
+        await self._plane.database.read(_nothing)
+        return respond({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        """The exposition of `control_plane/metrics.py`."""
+        plane, now = self._plane, self._plane.clock()
+        live = await plane.database.read(lambda c: all_live_leases(c, now))
+        plane.metrics.leases_live.set(live)
+        return Response(plane.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT 1 FROM users LIMIT 1")

@@ -1,0 +1,34 @@
+"""What a settlement must look like before it is believed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from contracts.grants import Settlement
+from contracts.problems import ProblemError
+
+_TOKENS_MAX: Final = 1 << 31
+_ID_MAX: Final = 256
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens")
+_REQUIRED: Final = ("job_id", "user_id")
+_NAMES: Final = (*_REQUIRED, "grant_id", "lease_id", "model", "engine", "node")
+
+
+def check_settlement(settlement: Settlement) -> None:
+    """Raises ProblemError `invalid_request` for a count or name that no job can have.
+
+    Times are taken as told: after a takeover they come from two brokers' clocks.
+    """
+    for name in _COUNTS:
+        if not 0 <= getattr(settlement.usage, name) <= _TOKENS_MAX:
+            raise _wrong(f"usage.{name}", f"must be from 0 to {_TOKENS_MAX}")
+    for name in _REQUIRED:
+        if not getattr(settlement, name):
+            raise _wrong(name, "must not be empty")
+    for name in _NAMES:
+        if len(getattr(settlement, name)) > _ID_MAX:
+            raise _wrong(name, f"may have {_ID_MAX} characters at most")
+
+
+def _wrong(field: str, rule: str) -> ProblemError:
+    return ProblemError("invalid_request", f"{field} {rule}.", field=field)

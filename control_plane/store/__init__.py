@@ -1,0 +1,1 @@
+"""The control plane's memory: SQLite behind one thread. All SQL is in this package."""

@@ -1,0 +1,112 @@
+"""The HTTP edge: bodies in, JSON out, every error a problem (RFC 9457)."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.codes import HTTP_CODES
+from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
+
+T = TypeVar("T")
+
+_PLACE: Final = re.compile(r"at `\$\.?([^`]*)`$")
+_MISSING: Final = re.compile(r"required field `([^`]*)`")
+_CODES_BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+async def decode(request: Request, kind: type[T], limit: int) -> T:
+    """The JSON body as `kind`; at most `limit` bytes are read.
+
+    Raises ProblemError `unsupported_media_type`, `payload_too_large`, `invalid_json`, or
+    `invalid_request` with the `field` (dotted path) that is wrong.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ProblemError("unsupported_media_type", "Send the body as application/json.")
+    return parse(await _body(request, limit), kind)
+
+
+def parse(body: bytes, kind: type[T]) -> T:
+    """JSON bytes as `kind`. Raises ProblemError as `decode` does."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError("invalid_json", "The body cannot be read as JSON.") from error
+
+
+def _invalid(message: str) -> ProblemError:
+    """msgspec's message is `Expected `int`, got `str` - at `$.a.b``; it quotes no value of
+    the body except wrong enumeration members."""
+    place, missing = _PLACE.search(message), _MISSING.search(message)
+    path = [match.group(1) for match in (place, missing) if match]
+    detail = message.partition(" - at ")[0]
+    return ProblemError("invalid_request", f"{detail}.", field=".".join(filter(None, path)) or None)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    body = bytearray()
+    if not declared.isdecimal() or int(declared) > limit:
+        raise _too_large(limit)
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError("payload_too_large", f"The body may have {limit} bytes at most.")
+
+
+def respond(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer that no cache keeps, unless `headers` says otherwise."""
+    return Response(
+        msgspec.json.encode(content),
+        status_code=status,
+        headers={"Cache-Control": "no-store"} | (headers or {}),
+        media_type="application/json",
+    )
+
+
+def refuse(problem: ProblemError) -> Response:
+    """The problem as an answer."""
+    return Response(
+        encode_problem(problem),
+        status_code=problem.status,
+        headers={"Cache-Control": "no-store"} | problem.headers(),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+async def on_problem(_: Request, error: Exception) -> Response:
+    """Starlette handler for ProblemError."""
+    assert isinstance(error, ProblemError)  # noqa: S101  # registered for this type only
+    return refuse(error)
+
+
+async def on_http_exception(_: Request, error: Exception) -> Response:
+    """Starlette handler for what its router raises: 404 and 405 (with `Allow`)."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type only
+    code = _CODES_BY_STATUS.get(error.status_code, "internal")
+    problem = ProblemError(code, HTTP_CODES[code][1] + ".", fields=dict(error.headers or {}))
+    return refuse(problem)
+
+
+async def on_error(_: Request, __: Exception) -> Response:
+    """Starlette handler for a fault of ours; the server logs the exception, nobody is shown it."""
+    return refuse(ProblemError("internal", "Something broke on our side; the log says what."))
+
+
+async def on_disconnect(_: Request, __: Exception) -> Response:
+    """Starlette handler for a client that left in mid-body; nobody reads this answer."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -1,0 +1,41 @@
+"""The errors that HAProxy makes by itself, as problem details with stable codes."""
+
+from __future__ import annotations
+
+from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
+
+# HAProxy's status -> the problem it is told as.
+PUBLIC: dict[int, ProblemError] = {
+    400: ProblemError("invalid_request", "The request cannot be read as HTTP."),
+    408: ProblemError("request_timeout", "The request did not arrive in time."),
+    413: ProblemError("payload_too_large", "The request is larger than the ingress takes."),
+    500: ProblemError("internal", "The ingress could not handle the request."),
+    502: ProblemError("broker_lost", "The broker went away before it answered; try again."),
+    503: ProblemError("overloaded", "No broker can take this now; try again."),
+    504: ProblemError("broker_timeout", "The broker did not answer in time."),
+}
+
+_AWAY = ProblemError(
+    "control_plane_unavailable", "The control plane is away; chats that run go on.", retry_after=2
+)
+# Whatever goes wrong on the way to the control plane is the same to a client.
+CONTROL: dict[int, ProblemError] = dict.fromkeys((502, 503, 504), _AWAY)
+
+NOT_FOUND = ProblemError("not_found", "Nothing is here.")
+
+
+def http_error(status: int, problem: ProblemError) -> str:
+    """The `http-error` line that makes HAProxy's `status` carry `problem`."""
+    return f"http-error status {status} {_content(problem)}"
+
+
+def http_return(problem: ProblemError, condition: str) -> str:
+    """The `http-request return` line that answers `problem` when `condition` holds."""
+    return f"http-request return status {problem.status} {_content(problem)} if {condition}"
+
+
+def _content(problem: ProblemError) -> str:
+    # Single quotes are HAProxy's strong quotes; the texts above hold none.
+    body = encode_problem(problem).decode()
+    headers = "".join(f" hdr {name} {value}" for name, value in problem.headers().items())
+    return f"content-type {PROBLEM_MEDIA_TYPE} string '{body}' hdr Cache-Control no-store{headers}"

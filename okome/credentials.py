@@ -1,0 +1,51 @@
+"""The secrets of a one-machine cluster: made once, readable by their owner only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from contracts.policy import API_KEY_PREFIX
+from okome.paths import make_private
+
+
+def ensure_credentials(directory: Path) -> None:
+    """Creates whatever is missing of `service_key`, `api_key` and `session_key`."""
+    make_private(directory)
+    makers = {
+        "service_key": lambda: secrets.token_urlsafe(32).encode(),
+        "api_key": lambda: (API_KEY_PREFIX + secrets.token_urlsafe(32)).encode(),
+        "session_key": _ed25519_pem,
+    }
+    for name, make in makers.items():
+        if not (directory / name).exists():
+            _write_secret(directory / name, make())
+
+
+def read_api_key(directory: Path) -> str:
+    """The API key of the built-in user."""
+    return (directory / "api_key").read_text(encoding="ascii").strip()
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    # Written beside and renamed: a process that starts now sees all of it or nothing.
+    unfinished = path.with_name(f".{path.name}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    unfinished.replace(path)
+
+
+def _ed25519_pem() -> bytes:
+    # Imported here: reading a key back must not pay for the cryptography package.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )

@@ -1,0 +1,128 @@
+"""Everything that `okome up` does before it starts the first process."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ingress.haproxy import Limits
+from ingress.haproxy import render as render_haproxy
+from inventory.load import LOCAL, load_cluster
+from inventory.model import Cluster
+from inventory.settings import Settings, load_settings
+from okome.credentials import ensure_credentials
+from okome.derive import OwnEngine, derive, write_inventory
+from okome.engine_check import engine_fault
+from okome.errors import OkomeError
+from okome.model import ensure_model
+from okome.paths import Paths, cache_dir, make_private
+from okome.plan import Arguments, ProcessSpec, Programs, base_url, browser_url, make_plan
+from okome.ports import taken
+from okome.programs import find_program, lacking
+from okome.redis_config import render as render_redis
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person asked for with `okome up`."""
+
+    inventory: Path = LOCAL
+    settings: Path | None = None
+    assignments: tuple[str, ...] = ()
+    engine: OwnEngine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A cluster that is ready to be started."""
+
+    cluster: Cluster
+    paths: Paths
+    plan: list[ProcessSpec]
+    url: str
+    browser_url: str
+    lacking: list[str] = field(default_factory=list)
+
+
+def prepare(
+    options: Options,
+    paths: Paths,
+    environment: Mapping[str, str],
+    report: Callable[[str], None],
+) -> Launch:
+    """Checks all that can be known beforehand and writes every file a process needs.
+
+    Raises OkomeError, InventoryError or SettingsError with one line for a person.
+    """
+    settings = load_settings(options.assignments, environment, options.settings)
+    for directory in (paths.state, paths.logs):
+        make_private(directory)
+    programs = _programs(options, environment, report)
+    cluster = _write_inventory(options, paths, programs)
+    arguments = Arguments(options.settings, options.assignments)
+    plan = make_plan(cluster, paths, programs, arguments)
+    if busy := taken(listen for spec in plan for listen in spec.listens):
+        raise OkomeError(busy[0])
+    ensure_credentials(paths.credentials)
+    for spec in plan:
+        make_private(paths.of_process(spec.name))
+    _write_redis(cluster, paths)
+    if programs.haproxy:
+        _write_haproxy(cluster, paths, settings, programs.haproxy)
+    return Launch(
+        cluster=cluster,
+        paths=paths,
+        plan=plan,
+        url=base_url(cluster, programs),
+        browser_url=browser_url(cluster, programs),
+        lacking=lacking(environment),
+    )
+
+
+def _programs(
+    options: Options, environment: Mapping[str, str], report: Callable[[str], None]
+) -> Programs:
+    model = None
+    if options.engine is None:
+        if fault := engine_fault():
+            raise OkomeError(fault)
+        model = ensure_model(cache_dir(environment), report)
+    return Programs(
+        haproxy=find_program("haproxy", environment),
+        redis=find_program("redis-server", environment),
+        model=model,
+    )
+
+
+def _write_inventory(options: Options, paths: Paths, programs: Programs) -> Cluster:
+    # Loaded once as it is, so that a fault is told with the name of the user's own file.
+    load_cluster(options.inventory)
+    raw = yaml.safe_load(options.inventory.read_text(encoding="utf-8"))
+    content = derive(raw, redis=programs.redis is not None, engine=options.engine)
+    write_inventory(content, options.inventory, paths.inventory)
+    return load_cluster(paths.inventory)
+
+
+def _write_redis(cluster: Cluster, paths: Paths) -> None:
+    for node in cluster.role("redis"):
+        directory = paths.of_process(node.name)
+        (directory / "redis.conf").write_text(render_redis(node, directory), encoding="utf-8")
+
+
+def _write_haproxy(cluster: Cluster, paths: Paths, settings: Settings, program: str) -> None:
+    for node in cluster.role("ingress")[:1]:
+        config = paths.of_process(node.name) / "haproxy.cfg"
+        limits = Limits(job_deadline=settings.job_deadline)
+        config.write_text(render_haproxy(cluster, node, limits), encoding="utf-8")
+        checked = subprocess.run(
+            [program, "-c", "-q", "-f", str(config)], capture_output=True, text=True, check=False
+        )
+        if checked.returncode != 0:
+            reason = (checked.stderr.strip() or "no reason given").splitlines()[0]
+            raise OkomeError(
+                f"{program} refuses {config}: {reason}; HAProxy 2.6 or later is needed"
+            )

@@ -1,0 +1,80 @@
+"""The credentials directory: what is read, and what is told when it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from control_plane.credentials import CredentialsError, read_credentials
+from tests.control_plane.harness import API_KEY, SERVICE_KEY, SESSION_KEY
+
+Private = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+
+
+def pem(key: Private, encryption: KeySerializationEncryption | None = None) -> bytes:
+    wrapped = encryption or NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, wrapped)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "service_key").write_text(SERVICE_KEY + "\n")
+    (tmp_path / "api_key").write_text(API_KEY + "\n")
+    (tmp_path / "session_key").write_bytes(pem(SESSION_KEY))
+    return tmp_path
+
+
+def test_three_files_are_read_and_never_shown(directory: Path) -> None:
+    credentials = read_credentials(directory)
+    assert (credentials.service_key, credentials.api_key) == (SERVICE_KEY, API_KEY)
+    assert credentials.session_key.private_bytes_raw() == SESSION_KEY.private_bytes_raw()
+    for text in (repr(credentials), str(credentials), f"{credentials!s}"):
+        assert SERVICE_KEY not in text
+        assert API_KEY not in text
+
+
+@pytest.mark.parametrize("name", ["service_key", "api_key", "session_key"])
+def test_a_missing_or_unreadable_file_is_named(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    refused(directory, name, "missing")
+    (directory / name).mkdir()
+    refused(directory, name, "cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("service_key", b"", "32 to 512"),
+        ("service_key", b"short", "32 to 512"),
+        ("service_key", b"two words " * 8, "32 to 512"),
+        ("api_key", b"sk-1234", "`ok_` and 43"),
+        ("api_key", b"\xff\xfe", "ASCII"),
+        ("session_key", b"not a key", "PEM"),
+        ("session_key", pem(ec.generate_private_key(ec.SECP256R1())), "Ed25519"),
+        ("session_key", pem(SESSION_KEY, BestAvailableEncryption(b"x")), "unencrypted"),
+    ],
+)
+def test_a_wrong_file_is_named_and_not_quoted(
+    directory: Path, name: str, content: bytes, reason: str
+) -> None:
+    (directory / name).write_bytes(content)
+    message = refused(directory, name, reason)
+    assert not content or content.decode(errors="replace") not in message
+
+
+def refused(directory: Path, name: str, reason: str) -> str:
+    with pytest.raises(CredentialsError, match=reason) as caught:
+        read_credentials(directory)
+    message = str(caught.value)
+    assert message.startswith(str(directory / name))
+    assert "\n" not in message
+    return message

@@ -1,0 +1,63 @@
+"""Model, engine and limits of a grant."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from contracts.grants import EngineTarget, GrantQuestion
+from contracts.problems import ProblemError
+from control_plane.grants import (
+    choose_engine,
+    find_model,
+    limits_for,
+    models_of,
+    policy_limits,
+)
+from inventory.settings import Settings
+from tests.control_plane.harness import cluster
+
+MODELS = models_of(cluster(), created=7)
+LIMITS = policy_limits(Settings())
+QUESTION = GrantQuestion(model="small", kind="job", prompt_tokens_estimate=1)
+
+
+def test_a_model_on_several_engines_is_one_model_with_the_smallest_context() -> None:
+    small = MODELS[0]
+    assert (small.id, small.context, small.created) == ("small", 1024, 7)
+    assert [engine.base_url for engine in small.engines] == ["http://a.test:1", "http://b.test:1"]
+    assert [model.id for model in MODELS] == ["small", "scores", "other"]
+
+
+def test_a_model_may_be_for_some_tiers() -> None:
+    gold = replace(MODELS[0], tiers=["gold"])
+    assert find_model([gold], "small", "gold") is gold
+    with pytest.raises(ProblemError, match="model_not_allowed"):
+        find_model([gold], "small", "standard")
+    with pytest.raises(ProblemError, match="unknown_model"):
+        find_model([gold], "SMALL", "gold")
+
+
+def test_without_a_wish_the_default_holds_but_never_above_the_most() -> None:
+    assert limits_for(QUESTION, LIMITS).max_tokens == 512
+    tight = replace(LIMITS, max_tokens=100)
+    assert limits_for(QUESTION, tight).max_tokens == 100
+
+
+@pytest.mark.parametrize("value", [0, 4097])
+def test_a_wish_out_of_range_is_refused_not_bent(value: int) -> None:
+    with pytest.raises(ProblemError) as caught:
+        limits_for(replace(QUESTION, max_tokens=value), LIMITS)
+    assert (caught.value.code, caught.value.field) == ("invalid_request", "max_tokens")
+
+
+def test_engines_are_tried_in_the_order_of_the_inventory() -> None:
+    first, second = MODELS[0].engines
+
+    def only(engine: EngineTarget) -> bool:
+        return engine == second
+
+    assert choose_engine(MODELS[0], lambda _: True) == (first, [second])
+    assert choose_engine(MODELS[0], only) == (second, [])
+    with pytest.raises(ProblemError, match="no_engine"):
+        choose_engine(MODELS[0], lambda _: False)

@@ -1,0 +1,62 @@
+"""The snapshot, its version, and conditional requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from contracts.policy import KeyEntry, PolicySnapshot
+from control_plane.grants import models_of, policy_limits
+from control_plane.policy import build_snapshot, etag, matches
+from inventory.settings import Settings
+from tests.control_plane.harness import NOW, cluster
+
+ENTRY = KeyEntry(user_id="u", tier="standard", scopes=["generate"])
+
+
+def snapshot(**changes: Any) -> PolicySnapshot:
+    content: dict[str, Any] = {
+        "keys": {"a": ENTRY, "b": ENTRY},
+        "revoked": ["x", "y"],
+        "public_keys": [],
+        "models": models_of(cluster(), 0),
+        "limits": policy_limits(Settings()),
+        "now": NOW,
+    }
+    return build_snapshot(**(content | changes))
+
+
+def test_time_and_order_do_not_change_the_version() -> None:
+    one = snapshot()
+    other = snapshot(now=NOW + 60, revoked=["y", "x"], keys={"b": ENTRY, "a": ENTRY})
+    assert one.version == other.version
+    assert (one.issued_at, other.issued_at) == (NOW, NOW + 60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keys": {"a": ENTRY}},
+        {"revoked": ["x"]},
+        {"public_keys": [{"kid": "1"}]},
+        {"models": []},
+        {"limits": policy_limits(Settings(max_tokens=1))},
+    ],
+)
+def test_any_content_changes_the_version(change: dict[str, Any]) -> None:
+    assert snapshot(**change).version != snapshot().version
+
+
+@pytest.mark.parametrize("header", ['W/"v"', '"v"', '"a", W/"v"', "*", ' "v" ,"b"'])
+def test_a_known_version_matches(header: str) -> None:
+    assert matches(header, "v")
+
+
+@pytest.mark.parametrize("header", [None, "", "v", '"w"', 'W/"w"'])
+def test_another_version_does_not(header: str | None) -> None:
+    assert not matches(header, "v")
+
+
+def test_the_tag_matches_itself() -> None:
+    assert matches(etag("v"), "v")

@@ -1,0 +1,1 @@
+"""A stand-in, so that the launcher can be tested without control_plane."""

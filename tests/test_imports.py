@@ -1,0 +1,77 @@
+"""Imports run one way, and the pure core touches neither the clock nor the network."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# room -> rooms it may import besides itself. `okome` stands on top of everything.
+ROOMS: dict[str, set[str]] = {
+    "contracts": set(),
+    "inventory": {"contracts"},
+    "observability": {"contracts", "inventory"},
+    "ingress": {"contracts", "inventory"},
+    "control_plane": {"contracts", "inventory", "observability"},
+    "stream_broker": {"contracts", "inventory", "observability"},
+    "okome": {"contracts", "inventory", "observability", "ingress"},
+}
+
+# The pure core: time is an argument, I/O is somebody else's. Files or whole folders.
+PURE = [
+    "contracts",
+    "inventory/model.py",
+    "ingress",
+    "okome/backoff.py",
+    "okome/banner.py",
+    "okome/plan.py",
+    "okome/redis_config.py",
+    "okome/table.py",
+]
+IMPURE = {
+    "asyncio", "aiohttp", "httptools", "httpx", "random", "redis", "select", "socket",
+    "starlette", "subprocess", "threading", "time", "uvicorn", "uvloop", "websockets",
+}  # fmt: skip
+
+
+def modules(room: str) -> Iterator[Path]:
+    place = ROOT / room
+    yield from [place] if place.is_file() else sorted(place.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions; never a relative one."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
+    allowed = ROOMS[room] | {room}
+    for path in modules(room):
+        for name in imported(path):
+            target = name.partition(".")[0]
+            assert target not in ROOMS or target in allowed, f"{path} imports {name}"
+            assert target != "tests", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("place", PURE)
+def test_the_pure_core_has_no_io_and_no_clock(place: str) -> None:
+    files = list(modules(place))
+    assert files, f"{place} is gone; take it off the list"
+    for path in files:
+        forbidden = IMPURE & {name.partition(".")[0] for name in imported(path)}
+        assert not forbidden, f"{path} imports {forbidden}"
+
+
+def test_every_package_is_a_room() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench"}
+    assert packages == set(ROOMS)
