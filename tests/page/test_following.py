@@ -1,4 +1,4 @@
-"""Cuts, silence and refusals in mid-answer: the text goes on where it was, nothing twice, nothing missing."""
+"""Cuts, silence and refusals in mid-answer: nothing comes twice, nothing is missing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ async def test_what_comes_twice_is_shown_once(chat: Chat, wire: ScriptedWire) ->
 
 
 async def test_text_with_a_hole_is_never_shown(chat: Chat, wire: ScriptedWire) -> None:
-    hole = b'id: 1\nevent: token\ndata: {"token":"w0 ","seq":1}\n\nid: 3\nevent: token\ndata: {"token":"w2 ","seq":3}\n\n'
+    hole = (
+        b'id: 1\nevent: token\ndata: {"token":"w0 ","seq":1}\n\n'
+        b'id: 3\nevent: token\ndata: {"token":"w2 ","seq":3}\n\n'
+    )
     await full_answer(chat, wire, Connection(raw=hole))
     assert wire.of("/v1/stream")[1].cursor == 1
 

@@ -9,7 +9,8 @@ from tests.support.scripted_wire import ScriptedWire
 
 # Name of what has the focus, whether it is outlined, and whether the focus has left the page.
 FOCUSED = """() => { const e = document.activeElement;
-    return [e.getAttribute("aria-label") || e.textContent.trim() || e.id, getComputedStyle(e).outlineStyle !== "none", e === document.body]; }"""
+    const name = e.getAttribute("aria-label") || e.textContent.trim() || e.id;
+    return [name, getComputedStyle(e).outlineStyle !== "none", e === document.body]; }"""
 
 
 async def test_enter_sends_and_shift_enter_makes_a_line(chat: Chat, wire: ScriptedWire) -> None:

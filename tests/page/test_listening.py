@@ -1,4 +1,4 @@
-"""The page for who listens to it: landmarks, names, and announcements that do not read every token."""
+"""The page for who listens to it: landmarks, names, and announcements."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from tests.page.chat import Chat
 from tests.support.scripted_wire import ScriptedWire
 
 # Everything that can be operated must have a name; the browser's own tree says what it is.
-NAMELESS = """() => [...document.querySelectorAll("button, a[href], input, select, textarea, summary")]
-    .filter((element) => element.checkVisibility())
-    .filter((element) => !(element.getAttribute("aria-label") || element.labels?.[0]?.textContent.trim() || element.textContent.trim()))
-    .map((element) => element.outerHTML)"""
-DOUBLE_IDS = """() => { const ids = [...document.querySelectorAll("[id]")].map((e) => e.id); return ids.filter((id, i) => ids.indexOf(id) !== i); }"""
-RECORD = """() => { window.told = []; new MutationObserver(() => { const text = document.getElementById("announcer").textContent;
-    if (text) window.told.push(text); }).observe(document.getElementById("announcer"), { childList: true }); }"""
+NAMELESS = """() => {
+    const words = (element) => element?.textContent.trim();
+    const name = (e) => e.getAttribute("aria-label") || words(e.labels?.[0]) || words(e);
+    return [...document.querySelectorAll("button, a[href], input, select, textarea, summary")]
+        .filter((element) => element.checkVisibility() && !name(element))
+        .map((element) => element.outerHTML);
+}"""
+DOUBLE_IDS = """() => {
+    const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+    return ids.filter((id, i) => ids.indexOf(id) !== i);
+}"""
+RECORD = """() => {
+    const region = document.getElementById("announcer");
+    window.told = [];
+    const note = () => region.textContent && window.told.push(region.textContent);
+    new MutationObserver(note).observe(region, { childList: true });
+}"""
 
 
 async def test_landmarks_and_names(chat: Chat, wire: ScriptedWire) -> None:

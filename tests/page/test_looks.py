@@ -22,27 +22,52 @@ WIDE = (
     + "\n"
 )
 # What reaches beyond the right edge, unless something around it scrolls by itself.
-OVERFLOW = """() => [...document.querySelectorAll("#app *")]
-    .filter((e) => e.checkVisibility({ visibilityProperty: true }) && e.getBoundingClientRect().right > innerWidth + 0.5)
-    .filter((e) => !e.parentElement.closest("pre, .table, #sidebar"))
-    .map((e) => e.outerHTML.slice(0, 80))
-    .concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? ["the page"] : [])"""
+OVERFLOW = """() => {
+    const page = document.documentElement;
+    const over = (e) => e.getBoundingClientRect().right > innerWidth + 0.5;
+    return [...document.querySelectorAll("#app *")]
+        .filter((e) => e.checkVisibility({ visibilityProperty: true }) && over(e))
+        .filter((e) => !e.parentElement.closest("pre, .table, #sidebar"))
+        .map((e) => e.outerHTML.slice(0, 80))
+        .concat(page.scrollWidth > page.clientWidth ? ["the page"] : []);
+}"""
 # The contrast of every visible text against the first opaque ground below it, as WCAG 2 counts it.
 FAINT = """() => {
-    const parse = (value) => { const n = value.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
-    const light = ([r, g, b]) => { const f = (c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
-    const ground = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; } return [255, 255, 255, 1]; };
+    const parse = (value) => {
+        const parts = value.match(/[\\d.]+/g).map(Number);
+        return parts.length < 4 ? [...parts, 1] : parts;
+    };
+    const linear = (c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const light = ([r, g, b]) =>
+        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const ground = (e) => {
+        for (; e; e = e.parentElement) {
+            const colour = parse(getComputedStyle(e).backgroundColor);
+            if (colour[3] === 1) return colour;
+        }
+        return [255, 255, 255, 1];
+    };
     const faint = [];
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node = walk.nextNode(); node; node = walk.nextNode()) {
         const e = node.parentElement;
-        if (!node.data.trim() || !e.checkVisibility({ opacityProperty: true }) || e.closest(":disabled, option")) continue;
+        const seen = e.checkVisibility({ opacityProperty: true });
+        if (!node.data.trim() || !seen || e.closest(":disabled, option")) continue;
         const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
         const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < 4.5) faint.push([node.data.trim().slice(0, 40), Math.round(contrast * 100) / 100]);
+        if (contrast < 4.5) faint.push([node.data.trim().slice(0, 40), contrast]);
     }
     return faint;
 }"""
+CODE = """Text `code` [link](https://example.org)
+
+> quote
+
+```python
+def f(x): # why
+    return 'a' + 1
+```
+"""
 
 
 async def answered(chat: Chat, wire: ScriptedWire, text: str) -> None:
@@ -102,11 +127,7 @@ async def test_text_stands_out_in_both_schemes(
     new_chat: Any, wire: ScriptedWire, scheme: str
 ) -> None:
     chat = await new_chat(color_scheme=scheme)
-    await answered(
-        chat,
-        wire,
-        "Text `code` [link](https://example.org)\n\n> quote\n\n```python\ndef f(x): # why\n    return 'a' + 1\n```\n",
-    )
+    await answered(chat, wire, CODE)
     await expect(chat.prose.locator(".hljs-keyword").first).to_be_visible()
     await chat.page.mouse.move(0, 0)
     assert await chat.page.evaluate(FAINT) == []

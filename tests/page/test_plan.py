@@ -9,7 +9,7 @@ from playwright.async_api import Page
 
 from tests.page.modules import run_module
 
-AFTER = "return module.afterConnection(given.outcome, given.failures ?? 0, { random: () => given.random ?? 1 });"
+AFTER = "return module.afterConnection(given.outcome, given.failures ?? 0, { random: () => 1 });"
 
 
 def refused(status: int, wait: int | None = None, code: str = "x") -> dict[str, Any]:
@@ -59,7 +59,10 @@ async def test_a_clean_end_and_silence_come_back_at_once_but_only_once(
 
 
 async def test_waits_grow_to_a_cap_and_are_spread(lab: Page) -> None:
-    script = "return [0, 1, 2, 3, 4, 5, 60].map((n) => [0, 1].map((r) => module.backoff(n, { random: () => r })));"
+    script = """
+        const wait = (failures, random) => module.backoff(failures, { random: () => random });
+        return [0, 1, 2, 3, 4, 5, 60].map((n) => [wait(n, 0), wait(n, 1)]);
+    """
     waits = await run_module(lab, "wire/plan.js", script)
     assert waits == [
         [0, 200],

@@ -51,8 +51,11 @@ PARSE = """
     for (const size of given.sizes) {
         const parser = new module.SseParser();
         const events = [];
-        for (let i = 0; i < given.bytes.length; i += size) events.push(...parser.push(new Uint8Array(given.bytes.slice(i, i + size))));
-        seen.push({ events: events.map(({ id, event, data }) => [id, event, data]), retry: parser.retry });
+        for (let i = 0; i < given.bytes.length; i += size) {
+            events.push(...parser.push(new Uint8Array(given.bytes.slice(i, i + size))));
+        }
+        const rows = events.map(({ id, event, data }) => [id, event, data]);
+        seen.push({ events: rows, retry: parser.retry });
     }
     return seen;
 """

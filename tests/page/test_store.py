@@ -15,12 +15,19 @@ SMALL = """
         getItem(key) { return this.map.get(key) ?? null; }
         removeItem(key) { this.map.delete(key); }
         setItem(key, value) {
-            const others = [...this.map].filter(([name]) => name !== key).reduce((sum, [name, text]) => sum + name.length + text.length, 0);
-            if (others + key.length + value.length > this.room) throw new DOMException("full", "QuotaExceededError");
-            this.map.set(key, value);
+            const next = new Map(this.map).set(key, value);
+            const size = [...next].reduce((sum, [key, text]) => sum + key.length + text.length, 0);
+            if (size > this.room) throw new DOMException("full", "QuotaExceededError");
+            this.map = next;
         }
     }
-    const chat = (n, messages = []) => ({ id: `c${n}`, title: `Chat ${n}`, created: n, updated: n, messages });
+    const chat = (n, messages = []) => ({ id: `c${n}`, title: `Chat ${n}`, updated: n, messages });
+    const fill = (store, count, text) => {
+        for (let n = 1; n <= count; n += 1) {
+            store.saveChat(chat(n, [`m${n}`]));
+            store.saveMessage(`c${n}`, { id: `m${n}`, text });
+        }
+    };
 """
 
 
@@ -29,7 +36,7 @@ async def test_the_oldest_goes_when_there_are_too_many(lab: Page) -> None:
         SMALL
         + """
         const store = new module.Store(new Small(1e9));
-        for (let n = 1; n <= 103; n += 1) { store.saveChat(chat(n, [`m${n}`])); store.saveMessage(`c${n}`, { id: `m${n}`, text: "x" }); }
+        fill(store, 103, "x");
         const left = store.list();
         return [left.length, left[0].id, left.at(-1).id, store.messages(chat(1, ["m1"])).length];
     """
@@ -44,10 +51,11 @@ async def test_the_oldest_goes_when_the_browser_is_full_but_never_the_one_that_i
         SMALL
         + """
         const store = new module.Store(new Small(3000));
-        for (let n = 1; n <= 3; n += 1) { store.saveChat(chat(n, [`m${n}`])); store.saveMessage(`c${n}`, { id: `m${n}`, text: "x".repeat(700) }); }
+        fill(store, 3, "x".repeat(700));
         const kept = store.saveMessage("c1", { id: "m1", text: "y".repeat(2000) });
         const tooMuch = store.saveMessage("c1", { id: "m1", text: "y".repeat(9000) });
-        return [kept, tooMuch, store.list().map((chat) => chat.id), store.messages(store.chat("c1"))[0].text.length];
+        const left = store.list().map((chat) => chat.id);
+        return [kept, tooMuch, left, store.messages(store.chat("c1"))[0].text.length];
     """
     )
     assert await run_module(lab, "core/store.js", script) == [True, False, ["c1"], 2000]
@@ -88,7 +96,8 @@ async def test_the_sample_of_gaps_is_bounded(lab: Page) -> None:
         const arrivals = new module.Arrivals();
         for (let i = 0; i < 5000; i += 1) arrivals.record(1, i * 10);
         arrivals.record(1, 60_000);
-        return [arrivals.gaps.length, arrivals.stalls, arrivals.gaps.every((gap) => gap === 10 || gap === 10_010)];
+        const measured = arrivals.gaps.every((gap) => gap === 10 || gap === 10_010);
+        return [arrivals.gaps.length, arrivals.stalls, measured];
     """
     assert await run_module(lab, "core/arrivals.js", script) == [512, 1, True]
 

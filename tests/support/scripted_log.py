@@ -23,7 +23,7 @@ class Connection:
     until: int | None = None
     """Serve events up to this seq only."""
     then: str = "end"
-    """After `until`: `end` cleanly, `cut` (also in the middle of the next block), or say `nothing` any more."""
+    """After `until`: `end` cleanly, `cut` in the middle of the next block, or say `nothing`."""
     piece: int | None = None
     """Bytes per write."""
     repeat: int = 0

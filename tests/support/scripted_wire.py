@@ -1,7 +1,7 @@
-"""A server with the page and the wire on loopback, whose every misfortune is written down by a test.
+"""A server with the page and the wire on loopback; a test writes down all its misfortunes.
 
-No broker: it holds one list of events per job and sends what a script says, so that cuts, silence and
-refusals come at an exact byte. What a real broker does is tested against a real one.
+No broker: it holds one list of events per job and sends what a script says, so that cuts, silence
+and refusals come at an exact byte. What a real broker does is tested against a real one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
