@@ -41,8 +41,8 @@ async def test_landmarks_and_names(chat: Chat, wire: ScriptedWire) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_count(1)
     await expect(page.get_by_role("article", name="You")).to_have_count(1)
     await expect(page.get_by_role("article", name="Answer from rice-small")).to_have_count(1)
-    await expect(page.get_by_role("region", name="Code, py")).to_be_visible()
-    await expect(page.get_by_role("region", name="Table")).to_be_visible()
+    await expect(page.get_by_role("group", name="Code, py")).to_be_visible()
+    await expect(page.get_by_role("group", name="Table")).to_be_visible()
     assert await page.locator("html").get_attribute("lang") == "en"
     assert await page.evaluate(NAMELESS) == []
     assert await page.evaluate(DOUBLE_IDS) == []
