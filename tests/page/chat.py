@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+
+C = TypeVar("C", bound="Chat")
 
 
 class Chat:
@@ -13,13 +15,12 @@ class Chat:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
-        page.on(
-            "console",
-            lambda message: (
-                message.type in {"error", "warning"} and self.complaints.append(message.text)
-            ),
-        )
+        page.on("console", self._note_console)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
 
     @property
     def question(self) -> Locator:
@@ -67,16 +68,20 @@ class Chat:
 
     async def stored(self) -> list[dict[str, Any]]:
         """All stored answers."""
-        script = """() => Object.keys(localStorage).filter((key) => key.startsWith("okome.message."))
-            .map((key) => JSON.parse(localStorage[key])).filter((message) => message.role === "assistant")"""
+        script = """() => Object.keys(localStorage)
+            .filter((key) => key.startsWith("okome.message."))
+            .map((key) => JSON.parse(localStorage[key]))
+            .filter((message) => message.role === "assistant")"""
         found: list[dict[str, Any]] = await self.page.evaluate(script)
         return found
 
 
-async def open_chat(browser: Browser, url: str, *, ready: bool = True, **options: Any) -> Chat:
+async def open_chat(
+    browser: Browser, url: str, kind: type[C], *, ready: bool = True, **options: Any
+) -> C:
     """Opens `url` in a new context; `options` are Playwright's for the context."""
     context = await browser.new_context(**options)
-    chat = Chat(await context.new_page())
+    chat = kind(await context.new_page())
     await chat.page.goto(url)
     if ready:
         await chat.ready()

@@ -1,32 +1,27 @@
-"""A real headless Chromium, one for the whole run, and a fresh scripted server and page for each test."""
+"""A fresh scripted server and a fresh page for each test."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests.page.chat import Chat, open_chat
+from tests.support.browser import browser as browser
 from tests.support.scripted_wire import ScriptedWire, scripted_wire
 
 HERE = Path(__file__).parent
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What the browser itself writes about requests that a test lets fail.
 FAILED_REQUEST = re.compile(r"^Failed to load resource: ")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: requests fail on purpose, and the browser says so")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,19 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and isinstance(item, pytest.Function):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium: install the package `chromium` to test the page")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, headless=True, args=SWITCHES
-        )
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -63,7 +45,7 @@ async def new_chat(
     opened: list[Chat] = []
 
     async def new(path: str = "/", **options: Any) -> Chat:
-        chat = await open_chat(browser, wire.url + path, **options)
+        chat = await open_chat(browser, wire.url + path, Chat, **options)
         opened.append(chat)
         return chat
 
@@ -79,13 +61,13 @@ async def new_chat(
 async def lab(browser: Browser) -> AsyncIterator[Page]:
     """One page for all tests that only use its modules."""
     async with scripted_wire() as wire:
-        chat = await open_chat(browser, wire.url)
+        chat = await open_chat(browser, wire.url, Chat)
         yield chat.page
         await chat.page.context.close()
         assert chat.complaints == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def chat(new_chat: Any) -> Chat:
+async def chat(new_chat: Callable[[], Awaitable[Chat]]) -> Chat:
     """The page, signed in, with the models there."""
     return await new_chat()

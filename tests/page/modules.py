@@ -1,4 +1,4 @@
-"""Runs a few lines of JavaScript against the page's own modules, in the browser that will run them."""
+"""Runs a few lines of JavaScript against the page's own modules, in a browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from playwright.async_api import Page
 
 
 async def run_module(lab: Page, path: str, body: str, argument: Any = None) -> Any:
-    """`body` sees the module at `path` as `module` and `argument` as `given`, and returns a value."""
-    script = f"async (given) => {{ const module = await import('/static/js/{path}'); {body} }}"
+    """`body` sees the module at `path` as `module`, `argument` as `given`, and returns a value."""
+    load = f"const module = await import('/static/js/{path}');"
+    script = f"async (given) => {{ {load} {body} }}"
     return await lab.evaluate(script, argument)

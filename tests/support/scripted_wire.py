@@ -1,16 +1,15 @@
-"""A server with the page and the wire on loopback, whose every misfortune is written down by a test.
+"""A server with the page and the wire on loopback; a test writes down all its misfortunes.
 
-No broker: it holds one list of events per job and sends what a script says, so that cuts, silence and
-refusals come at an exact byte. What a real broker does is tested against a real one.
+No broker: it holds one list of events per job and sends what a script says, so that cuts, silence
+and refusals come at an exact byte. What a real broker does is tested against a real one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import functools
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -20,37 +19,20 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from tests.support.scripted_log import Connection, Cut, Job, Streaming
 
 PAGE = Path(__file__).parents[2] / "stream_broker" / "page"
 CSP = (
     "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-TERMINAL = {"job_complete", "job_error", "job_cancelled"}
+SCRIPT = "text/javascript"
+MEDIA_TYPES = {"js": SCRIPT, "mjs": SCRIPT, "css": "text/css", "svg": "image/svg+xml"}
 MODELS = ["rice-small", "rice-large"]
-
-
-@dataclass
-class Connection:
-    """What one connection of `/v1/stream` does. Without a script it serves the log to its end."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    code: str = "overloaded"
-    until: int | None = None
-    """Serve events up to this seq only."""
-    then: str = "end"
-    """After `until`: `end` cleanly, `cut` (also in the middle of the next block), or say `nothing` any more."""
-    piece: int | None = None
-    """Bytes per write."""
-    repeat: int = 0
-    """Send this many events from before the cursor again."""
-    raw: bytes | None = None
-    """Send these bytes in place of the log, then end."""
 
 
 @dataclass
@@ -63,52 +45,6 @@ class Seen:
     body: dict[str, Any] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-
-
-class Job:
-    """The event log of one job; the test writes it."""
-
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.changed = asyncio.Condition()
-
-    @property
-    def ended(self) -> bool:
-        return bool(self.events) and self.events[-1][0] in TERMINAL
-
-    @property
-    def text(self) -> str:
-        return "".join(data["token"] for name, data in self.events if name == "token")
-
-    async def append(self, name: str, /, **data: Any) -> None:
-        async with self.changed:
-            self.events.append((name, {"job_id": self.job_id, "seq": len(self.events) + 1, **data}))
-            self.changed.notify_all()
-
-    async def say(self, *tokens: str) -> None:
-        for token in tokens:
-            await self.append("token", token=token, ts=time.time())
-
-    async def complete(self, reason: str = "stop") -> None:
-        usage = {"prompt_tokens": 7, "completion_tokens": len(self.events), "cached_tokens": 0}
-        metrics = {
-            "ttft_ms": 12.0,
-            "tokens_per_second": 42.0,
-            "gap_p50_ms": 20.0,
-            "gap_p99_ms": 30.0,
-            "jitter_ms": 10.0,
-        }
-        await self.append("job_complete", finish_reason=reason, usage=usage, metrics=metrics)
-
-    async def cancel(self) -> None:
-        if not self.ended:
-            await self.append("job_cancelled", reason="client", usage=None)
-
-    def block(self, seq: int) -> bytes:
-        name, data = self.events[seq - 1]
-        retry = "retry: 1000\n" if seq == 1 else ""
-        return f"{retry}id: {seq}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 class ScriptedWire:
@@ -260,10 +196,12 @@ class ScriptedWire:
 
     def app(self) -> Starlette:
         async def page(_: Request) -> Response:
-            return FileResponse(
-                PAGE / "index.html",
-                headers={"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"},
-            )
+            headers = {"Content-Security-Policy": CSP, "Referrer-Policy": "no-referrer"}
+            return HTMLResponse(read("index.html"), headers=headers)
+
+        async def asset(request: Request) -> Response:
+            path = request.path_params["path"]
+            return Response(read(path), media_type=MEDIA_TYPES[path.rpartition(".")[2]])
 
         return Starlette(
             routes=[
@@ -277,9 +215,15 @@ class ScriptedWire:
                 Route("/v1/enter", self._enter, methods=["POST"]),
                 Route("/auth/login", self._login, methods=["POST"]),
                 Route("/auth/logout", self._logout, methods=["POST"]),
-                Mount("/static", StaticFiles(directory=PAGE)),
+                Route("/static/{path:path}", asset),
             ]
         )
+
+
+@functools.cache
+def read(path: str) -> bytes:
+    """A file of the page. Every test loads all of them, so they stay in memory."""
+    return (PAGE / path).read_bytes()
 
 
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
@@ -293,10 +237,6 @@ def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Re
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-class Cut(Exception):
-    """Raised inside a response: the server drops the connection, as a dying process does."""
-
-
 class Lost:
     """An answer whose connection breaks before it arrives."""
 
@@ -306,73 +246,6 @@ class Lost:
         )
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
         raise Cut
-
-
-class Streaming:
-    """One connection that serves a job's log as its script says."""
-
-    def __init__(self, job: Job, script: Connection, cursor: int, heartbeat: int) -> None:
-        self.job, self.script, self.cursor, self.heartbeat = job, script, cursor, heartbeat
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"x-okome-node", b"okome-node-03"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        leaving = asyncio.ensure_future(_left(receive))
-        serving = asyncio.ensure_future(self._serve(send))
-        await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (leaving, serving):
-            task.cancel()
-        results = await asyncio.gather(leaving, serving, return_exceptions=True)
-        if isinstance(results[1], Cut):
-            raise results[1]
-        if results[1] is None:
-            await send({"type": "http.response.body", "body": b""})
-
-    async def _serve(self, send: Send) -> None:
-        script, job = self.script, self.job
-        if script.raw is not None:
-            return await self._write(send, script.raw)
-        seq = max(0, self.cursor - script.repeat)
-        while script.until is None or seq < script.until:
-            async with job.changed:
-                while len(job.events) <= seq and not job.ended:
-                    await self._wait(send)
-            if len(job.events) <= seq:
-                return None
-            seq += 1
-            await self._write(send, job.block(seq))
-        if script.then == "cut":
-            await self._write(send, b"id: 9")
-            raise Cut
-        if script.then == "nothing":
-            await asyncio.Event().wait()
-        return None
-
-    async def _wait(self, send: Send) -> None:
-        try:
-            async with asyncio.timeout(self.heartbeat):
-                await self.job.changed.wait()
-        except TimeoutError:
-            await self._write(send, b": keep-alive\n")
-
-    async def _write(self, send: Send, data: bytes) -> None:
-        size = self.script.piece or len(data)
-        for start in range(0, len(data), size):
-            await send(
-                {
-                    "type": "http.response.body",
-                    "body": data[start : start + size],
-                    "more_body": True,
-                }
-            )
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class _Server(uvicorn.Server):

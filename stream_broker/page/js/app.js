@@ -13,14 +13,14 @@ export class App {
   #messages = [];
   #ended = new WeakSet();
 
-  /** `views`: announcer, composer, connection, drawer, picker, sidebar, signIn, title, transcript; made by `main.js`. */
+  /** `makeViews(app)` gives the views by name; `main.js` has it. */
   constructor(store, makeViews) {
     this.store = store;
     this.conversations = new Conversations(store);
     this.session = new Session({ onLost: () => this.views.signIn.show() });
     this.runs = new Runs({
       session: this.session,
-      save: (chatId, answer) => store.saveMessage(chatId, answer),
+      save: (chatId, answer) => this.#kept(store.saveMessage(chatId, answer)),
       onChange: (answer, events) => this.#changed(answer, events),
       onConnection: (answer, state) => answer === this.#messages.at(-1) && this.views.connection.show(state),
     });
@@ -103,10 +103,10 @@ export class App {
     const box = "Also remove all conversations from this browser";
     const choice = await confirmed({ title: "Sign out?", text, action: "Sign out", box });
     if (!choice) return;
-    try {
-      await api.logout();
-    } catch (problem) {
-      if (problem.status !== 401) return void this.views.alert(`You are still signed in: ${problem.message} (${problem.code})`);
+    const problem = await api.logout().then(() => null, (refused) => refused);
+    if (problem && problem.status !== 401) {
+      this.views.alert(`You are still signed in: ${problem.message} (${problem.code})`);
+      return;
     }
     this.runs.closeAll();
     if (choice.ticked) this.store.clear();
@@ -172,6 +172,10 @@ export class App {
     if (justEnded) this.#ended.add(answer);
     if (justEnded && this.#messages.includes(answer)) this.views.announcer.say(spoken(answer));
     if (!events.length || justEnded) this.#draw();
+  }
+
+  #kept(kept) {
+    if (!kept) this.views.alert("This browser has no room left: this answer is lost when the page is closed.");
   }
 
   #refused(message) {

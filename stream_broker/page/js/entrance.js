@@ -1,4 +1,4 @@
-// Getting in: by a link of the launcher (`#enter=TOKEN`), or by whoever signed in before; then the models are asked for.
+// Getting in: by a link of the launcher (`#enter=TOKEN`) or the cookie of an earlier visit; then asking for the models.
 
 import * as api from "./wire/api.js";
 import { Pause } from "./wire/pause.js";
@@ -23,7 +23,7 @@ export class Entrance {
       await untilAnswered(() => api.enter(decodeURIComponent(token)), this.#pause);
       return true;
     } catch (problem) {
-      this.onRefused(`This sign-in link is not valid any more (${problem.code}). Start from a new one, or use an API key.`);
+      this.onRefused(`This sign-in link is not valid any more (${problem.code}). Use a new one, or an API key.`);
       return false;
     } finally {
       // The token must not stay in the address bar or the history.
@@ -35,12 +35,22 @@ export class Entrance {
     if (this.#asking) return;
     this.#asking = true;
     try {
-      this.onModels(await untilAnswered(api.listModels, this.#pause));
+      await this.#askUntilThereAreSome();
     } catch (problem) {
       if (problem.status !== 401) throw problem;
       this.onRefused("");
     } finally {
       this.#asking = false;
+    }
+  }
+
+  /** An engine that is still starting shows as an empty list. */
+  async #askUntilThereAreSome() {
+    for (let failures = 0; ; failures += 1) {
+      const models = await untilAnswered(api.listModels, this.#pause);
+      this.onModels(models);
+      if (models.length) return;
+      await this.#pause.wait(backoff(failures));
     }
   }
 

@@ -25,9 +25,8 @@ export class Arrivals {
   #keep(gap) {
     if (gap > STALL_MS) this.stalls += 1;
     this.#seen += 1;
-    if (this.gaps.length < MOST_GAPS) return void this.gaps.push(gap);
     // A fair sample of a long answer, in bounded space.
-    const slot = Math.floor(this.#random() * this.#seen);
+    const slot = this.#seen <= MOST_GAPS ? this.#seen - 1 : Math.floor(this.#random() * this.#seen);
     if (slot < MOST_GAPS) this.gaps[slot] = gap;
   }
 }

@@ -10,7 +10,7 @@ const MOST_TO_COLOUR = 60_000;
 export function codeBlock(info, announce) {
   const language = info.split(/\s/, 1)[0];
   const code = h("code");
-  const pre = h("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code, ${language}` : "Code" }, code);
+  const pre = h("pre", { tabindex: "0", role: "group", "aria-label": language ? `Code, ${language}` : "Code" }, code);
   const copy = copyButton("Copy code", () => code.textContent, announce);
   const caption = h("figcaption", {}, h("span", {}, language || "text"), copy);
   return { figure: h("figure", { class: "code" }, caption, pre), code, language };
@@ -27,7 +27,7 @@ export function furnish(fragment, announce) {
     colour(block);
   }
   for (const table of fragment.querySelectorAll("table")) {
-    const frame = h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" });
+    const frame = h("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" });
     table.replaceWith(frame);
     frame.append(table);
   }

@@ -8,7 +8,8 @@ export class Announcer {
   }
 
   say = (text) => {
-    const told = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)} … The answer goes on in the conversation.` : text;
+    const more = text.length > MOST_CHARACTERS ? " … The answer goes on in the conversation." : "";
+    const told = text.slice(0, MOST_CHARACTERS) + more;
     // The same words twice are only read twice if the region changed in between.
     this.region.textContent = "";
     requestAnimationFrame(() => (this.region.textContent = told));

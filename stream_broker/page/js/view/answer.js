@@ -17,7 +17,8 @@ export class AnswerView {
     this.actions = actions;
     this.thought = h("div", { class: "thought" });
     this.thinkingLabel = h("span", {}, "Thinking");
-    this.thinking = h("details", { class: "thinking", hidden: true }, h("summary", {}, this.thinkingLabel), this.thought);
+    const summary = h("summary", {}, this.thinkingLabel);
+    this.thinking = h("details", { class: "thinking", hidden: true }, summary, this.thought);
     this.tools = h("div", { class: "tools" });
     this.notices = h("div", { class: "notices" });
     this.prose = h("div", { class: "prose" });
@@ -76,7 +77,8 @@ export class AnswerView {
     if (this.#streamed) this.#finishText();
     if (this.buttons.childElementCount) return;
     const { answer, actions } = this;
-    const again = iconButton("again", "Regenerate answer", () => actions.onRegenerate(answer), { "data-action": "regenerate" });
+    const regenerate = () => actions.onRegenerate(answer);
+    const again = iconButton("again", "Regenerate answer", regenerate, { "data-action": "regenerate" });
     this.buttons.append(copyButton("Copy answer", () => answer.text, actions.announce), again);
     this.end.replaceChildren(...outcomeOf(answer, actions));
   }
@@ -142,9 +144,11 @@ const STOPPED = {
 };
 
 function problemView({ code, message, retryable }, onRetry) {
-  const retry = retryable && h("button", { type: "button", class: "button", "data-action": "retry", onclick: onRetry }, "Retry");
   const words = h("p", {}, message, " ", h("code", { class: "code-name" }, code));
-  return h("div", { class: "problem", role: "alert" }, words, retry || null);
+  const problem = h("div", { class: "problem", role: "alert" }, words);
+  const action = { type: "button", class: "button", "data-action": "retry", onclick: onRetry };
+  if (retryable) problem.append(h("button", action, "Retry"));
+  return problem;
 }
 
 /** The line under an answer. Times are what this browser saw; the rate is the log's. */

@@ -1,11 +1,14 @@
 // Copying, also on a page without TLS, where navigator.clipboard does not exist.
 
-import { h, icon } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
 
 const SHOWN_MS = 1600;
 
 async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
   const field = h("textarea", { class: "off-screen", readonly: true });
   field.value = text;
   document.body.append(field);
@@ -13,12 +16,11 @@ async function copy(text) {
   const copied = document.execCommand("copy");
   field.remove();
   if (!copied) throw new Error("The browser does not let this page copy.");
-  return undefined;
 }
 
 /** A button that copies what `text()` gives when it is pressed, and says that it did. */
 export function copyButton(label, text, announce) {
-  const button = h("button", { type: "button", class: "icon-button", "aria-label": label, title: label }, icon("copy"));
+  const button = iconButton("copy", label);
   let timer = 0;
   button.addEventListener("click", async () => {
     const copied = await copy(text()).then(() => true, () => false);

@@ -28,7 +28,10 @@ export class Composer {
     this.button.setAttribute("aria-label", label);
     this.button.title = running ? "Stop (Esc)" : "Send (Enter)";
     this.button.dataset.action = label.toLowerCase();
+    const focused = document.activeElement === this.button;
     this.#changed();
+    // A disabled button would drop the focus to nowhere.
+    if (focused && this.button.disabled) this.focus();
   }
 
   #submitted(event) {

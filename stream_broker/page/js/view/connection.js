@@ -21,22 +21,24 @@ export class ConnectionView {
     this.word = h("span", { class: "word" });
     this.details = h("dl");
     this.hint = h("p");
-    const summary = h("summary", { "aria-label": "Connection" }, h("span", { class: "dot", "aria-hidden": "true" }), this.word);
-    root.replaceChildren(summary, h("div", { class: "popover" }, this.hint, this.details));
+    this.summary = h("summary", {}, h("span", { class: "dot", "aria-hidden": "true" }), this.word);
+    root.replaceChildren(this.summary, h("div", { class: "popover" }, this.hint, this.details));
     root.addEventListener("toggle", () => this.#drawFigures(this.#last));
     root.addEventListener("focusout", ({ relatedTarget }) => !root.contains(relatedTarget) && (root.open = false));
-    this.summary = summary;
     this.#draw(this.#last);
   }
 
   /** Takes what changed: the phase, or only the cursor and other figures. */
   show(state) {
     this.#last = { ...this.#last, ...state };
-    if (!state.phase) return this.#drawFigures(this.#last);
+    if (!state.phase) {
+      this.#drawFigures(this.#last);
+      return;
+    }
     clearTimeout(this.#timer);
-    if (state.phase === "live" || state.phase === "ready") this.#draw(this.#last);
+    const settled = state.phase === "live" || state.phase === "ready";
+    if (settled) this.#draw(this.#last);
     else this.#timer = setTimeout(() => this.#draw(this.#last), SETTLE_MS);
-    return undefined;
   }
 
   /** A new conversation or answer starts with nothing known. */

@@ -42,5 +42,6 @@ export function icon(name) {
 
 /** A button that shows an icon and is named for those who do not see it. */
 export function iconButton(name, label, onclick, more = {}) {
-  return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...more }, icon(name));
+  const attributes = { type: "button", class: "icon-button", "aria-label": label, title: label, onclick };
+  return h("button", { ...attributes, ...more }, icon(name));
 }

@@ -24,11 +24,14 @@ export class Sidebar {
   #item(chat, open, running) {
     const title = h("span", { class: "title" }, chat.title);
     const busy = running ? h("span", { class: "busy" }, h("span", { class: "off-screen" }, " (answering)")) : null;
-    const link = h("button", { type: "button", class: "chat", "data-focus": chat.id, onclick: () => this.onOpen(chat.id) }, title, busy);
+    const link = h("button", { type: "button", class: "chat", "data-focus": chat.id }, title, busy);
+    link.addEventListener("click", () => this.onOpen(chat.id));
     if (open) link.setAttribute("aria-current", "page");
-    const rename = iconButton("rename", `Rename ${chat.title}`, () => this.#rename(chat, item), { "data-focus": `rename ${chat.id}` });
-    const remove = iconButton("remove", `Delete ${chat.title}`, () => this.onDelete(chat), { "data-focus": `remove ${chat.id}` });
-    const item = h("li", { "data-chat": chat.id }, link, h("span", { class: "item-actions" }, rename, remove));
+    const action = (name, label, act) =>
+      iconButton(name, `${label} ${chat.title}`, act, { "data-focus": `${name} ${chat.id}` });
+    const rename = action("rename", "Rename", () => this.#rename(chat, item));
+    const remove = action("remove", "Delete", () => this.onDelete(chat));
+    const item = h("li", {}, link, h("span", { class: "item-actions" }, rename, remove));
     return item;
   }
 

@@ -24,7 +24,7 @@ export class SignIn {
   async #submitted(event) {
     event.preventDefault();
     const key = this.field.value.trim();
-    if (!key) return this.field.focus();
+    if (!key) return;
     this.button.disabled = true;
     this.problem.textContent = "";
     try {
@@ -38,7 +38,6 @@ export class SignIn {
     } finally {
       this.button.disabled = false;
     }
-    return undefined;
   }
 }
 

@@ -48,7 +48,10 @@ export class Transcript {
   }
 
   #append(message) {
-    if (message.role === "user") return void this.list.append(questionView(message, this.actions.announce));
+    if (message.role === "user") {
+      this.list.append(questionView(message, this.actions.announce));
+      return;
+    }
     const view = new AnswerView(message, this.actions);
     this.#answers.set(message.id, view);
     this.list.append(view.element);

@@ -1,0 +1,110 @@
+"""Getting in by the launcher's link or by an API key, and out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.scripted_wire import ScriptedWire
+
+pytestmark = pytest.mark.faults
+
+
+async def test_the_launchers_link_signs_in_and_leaves_no_trace(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    wire.signed_in = False
+    chat = await new_chat("/#enter=token-1")
+    assert chat.page.url == wire.url + "/"
+    assert (await wire.request("/v1/enter")).body == {"token": "token-1"}
+    kept = await chat.page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    )
+    assert "token-1" not in kept
+
+
+async def test_a_link_that_is_opened_in_an_open_tab(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    chat = await new_chat(ready=False)
+    await expect(chat.page.get_by_role("heading", name="Sign in to OKOME")).to_be_visible()
+    await chat.page.goto(wire.url + "/#enter=token-1")
+    await chat.ready()
+    await expect(chat.question).to_be_visible()
+    assert chat.page.url == wire.url + "/"
+
+
+async def test_a_link_that_has_expired(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    chat = await new_chat("/#enter=old", ready=False)
+    await expect(chat.page.get_by_role("alert")).to_contain_text("not valid any more")
+    assert chat.page.url == wire.url + "/"
+
+
+async def test_an_api_key_signs_in(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    chat = await new_chat(ready=False)
+    field = chat.page.get_by_label("API key")
+    await expect(field).to_be_focused()
+    await field.fill("ok_wrong")
+    await field.press("Enter")
+    await expect(chat.page.get_by_role("alert")).to_contain_text("This key is not known")
+    await field.fill(wire.api_key)
+    await field.press("Enter")
+    await chat.ready()
+    await expect(chat.question).to_be_visible()
+    kept = await chat.page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}])"
+    )
+    assert wire.api_key not in kept
+
+
+async def test_the_control_plane_is_away(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    wire.control_plane = False
+    chat = await new_chat(ready=False)
+    field = chat.page.get_by_label("API key")
+    await field.fill(wire.api_key)
+    await field.press("Enter")
+    await expect(chat.page.get_by_role("alert")).to_contain_text("the control plane is away")
+    wire.control_plane = True
+    await field.press("Enter")
+    await chat.ready()
+
+
+async def test_sign_out_can_take_the_conversations_along(new_chat: Any, wire: ScriptedWire) -> None:
+    chat = await new_chat()
+    await chat.ask("Secret")
+    job = await wire.job()
+    await job.complete()
+    await chat.finished()
+    await chat.page.get_by_role("button", name="Sign out").click()
+    dialog = chat.page.get_by_role("dialog", name="Sign out?")
+    await dialog.get_by_role("checkbox").check()
+    await dialog.get_by_role("button", name="Sign out").click()
+    await expect(chat.page.get_by_role("heading", name="Sign in to OKOME")).to_be_visible()
+    assert await chat.page.evaluate("() => Object.keys(localStorage)") == []
+
+
+async def test_sign_out_while_the_control_plane_is_away(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.control_plane = False
+    chat = await new_chat()
+    await chat.page.get_by_role("button", name="Sign out").click()
+    await chat.page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+    await expect(chat.page.get_by_role("alert")).to_contain_text("You are still signed in")
+    await expect(chat.question).to_be_visible()
+
+
+async def test_a_session_that_ends_while_sending(new_chat: Any, wire: ScriptedWire) -> None:
+    chat = await new_chat()
+    wire.signed_in = False
+    await chat.ask("Wait for me")
+    await chat.page.get_by_label("API key").fill(wire.api_key)
+    await chat.page.get_by_role("button", name="Sign in").click()
+    job = await wire.job()
+    await job.say("here")
+    await job.complete()
+    await chat.finished()
+    await expect(chat.prose).to_have_text("here")
+    assert len({seen.key for seen in wire.of("/v1/jobs")}) == 1
