@@ -26,7 +26,7 @@ from control_plane.store.database import Database, StoreError
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("control_plane")
 
 _GRACE_S: Final = 5  # requests here take milliseconds; what is still open then is stuck
 

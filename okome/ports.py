@@ -46,13 +46,20 @@ def _owner(address: str, port: int) -> str:
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(address, port)}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
-            if wanted.intersection(links):
+            if any(_link(entry) in wanted for entry in (process / "fd").iterdir()):
                 name = (process / "comm").read_text(encoding="utf-8").strip()
                 return f"{name} (pid {process.name})"
         except OSError:  # gone meanwhile, or another user's
             continue
     return "a process of another user"
+
+
+def _link(entry: Path) -> str:
+    """Where a descriptor leads; nowhere once it is closed, as the listing's own is."""
+    try:
+        return os.readlink(entry)
+    except FileNotFoundError:
+        return ""
 
 
 def _listening_inodes(address: str, port: int) -> set[str]:

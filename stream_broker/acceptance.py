@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from contracts.grants import Grant, GrantQuestion, GrantRequest
+from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from inventory.settings import Settings
 from stream_broker.authn import Principal
@@ -75,10 +76,12 @@ class Acceptance:
         self, principal: Principal, spec: JobSpec, key: str | None, route: str
     ) -> Accepted:
         """Starts the job, or finds the one that `key` started. Raises ProblemError."""
+        if SCOPE_GENERATE not in principal.scopes:
+            raise ProblemError("scope_missing", f"The scope {SCOPE_GENERATE} is needed")
         self._check_room()
         job_id = new_job_id(self._home, self._clock(), os.urandom(10))
         if key is None:
-            return Accepted(await self._begin(principal, spec, job_id), replayed=False)
+            return Accepted(await self._begin(principal, spec, job_id, None), replayed=False)
         log: EventLog = self._redis or self._memory
         claim_key = _claim_key(principal.user_id, route, key)
         try:
@@ -86,7 +89,7 @@ class Acceptance:
             if isinstance(found, JobState):
                 return Accepted(found, replayed=True)
             try:
-                return Accepted(await self._begin(principal, spec, found), replayed=False)
+                return Accepted(await self._begin(principal, spec, found, log), replayed=False)
             except ProblemError:
                 await log.unclaim(claim_key, found)
                 raise
@@ -121,7 +124,14 @@ class Acceptance:
             # Its first request is still on the way to a record, or has died there.
             await asyncio.sleep(_CLAIM_POLL_S)
 
-    async def _begin(self, principal: Principal, spec: JobSpec, job_id: str) -> JobState:
+    async def _begin(
+        self, principal: Principal, spec: JobSpec, job_id: str, claimed_in: EventLog | None
+    ) -> JobState:
+        """Asks for the grant, makes the record, starts the relay.
+
+        A job whose key is claimed in the shared log must have its record there too: a
+        repetition on another broker would else start it again.
+        """
         created_at = self._clock()
         grant = await self._grant(principal, spec)
         log: EventLog = self._redis or self._memory
@@ -129,9 +139,10 @@ class Acceptance:
         try:
             epoch = await log.create(head)
         except LogUnavailable:
-            log = self._memory
-            head = self._head(principal, spec, job_id, created_at, grant, log)
-            epoch = await log.create(head)
+            if claimed_in is not None:
+                raise
+            head = self._head(principal, spec, job_id, created_at, grant, self._memory)
+            epoch = await self._memory.create(head)
         return self._runner.start(head, epoch).state()
 
     def _head(

@@ -14,6 +14,8 @@ from contracts.problems import ProblemError
 
 T = TypeVar("T")
 
+_LIMIT_FIELDS = ("RateLimit-Policy", "RateLimit")
+
 
 class ControlUnavailable(Exception):
     """The control plane does not answer, or not with an answer."""
@@ -93,4 +95,5 @@ def _refusal(response: httpx.Response) -> Exception:
         str(body.get("detail", "")),
         field=str(body["field"]) if "field" in body else None,
         retry_after=int(retry) if retry.isdigit() else None,
+        fields={name: response.headers[name] for name in _LIMIT_FIELDS if name in response.headers},
     )

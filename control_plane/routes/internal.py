@@ -87,7 +87,10 @@ class Internal:
     def _decide(
         self, connection: sqlite3.Connection, asked: GrantRequest, proof: Proof, now: float
     ) -> Grant:
-        """Who may what, on which engine; last, because it takes something, the lease."""
+        """Who may what, on which engine; last, because it takes something, the lease.
+
+        Runs in the store's thread: beside `connection` it only reads what is replaced whole.
+        """
         plane = self._plane
         identity = identify(connection, proof, now)
         require_scope(identity, SCOPE_GENERATE)

@@ -111,16 +111,24 @@ class Database:
     def _connect(self, now: float) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            migrate(connection, now)
+            self._connection = _opened(self.path, self._timeout_s, now)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be opened: {error.strerror}") from error
         except (sqlite3.Error, SchemaError) as error:
             raise StoreError(f"{self.path}: cannot be opened: {error}") from error
-        self._connection = connection
+
+
+def _opened(path: Path, timeout_s: float, now: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        migrate(connection, now)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextlib.contextmanager

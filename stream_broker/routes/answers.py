@@ -31,13 +31,11 @@ def json_response(
 def problem_response(problem: ProblemError, path: str, limit: int) -> Response:
     """A refusal in the shape of the path's API. `limit`: streams a user may have."""
     headers = problem.headers()
-    if problem.status == 429:
+    if problem.status == 429 and "RateLimit" not in headers:
         headers |= {
             "RateLimit-Policy": f'"streams";q={limit};qu="streams"',
             "RateLimit": f'"streams";r=0;t={headers["Retry-After"]}',
         }
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
     if path.startswith(_OPENAI_PATHS):
         return json_response({"error": openai_error(problem)}, problem.status, headers)
     return Response(encode_problem(problem), problem.status, headers, PROBLEM_MEDIA_TYPE)
