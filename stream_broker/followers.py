@@ -12,6 +12,7 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.tail import OnCancel, Tail
+from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -84,9 +85,7 @@ class Followers:
 
     async def aclose(self) -> None:
         """Ends the tails and their connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         for client in self._clients:
             await client.aclose()
 

@@ -25,6 +25,7 @@ from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.settling import settlement_of
+from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -132,9 +133,7 @@ class Runner:
         for live in list(self.jobs.values()):
             if live.head.durability == "none" or self._redis_log is None:
                 live.cancel("shutdown")
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def _relay(self, head: JobHead) -> Relay:
         return Relay(
