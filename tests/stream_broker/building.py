@@ -6,10 +6,12 @@ from typing import Any
 
 from contracts.grants import EngineTarget, Grant, Lease, Limits, Reservation
 from contracts.policy import KeyEntry, PolicyLimits, PolicyModel, PolicySnapshot, hash_key
+from inventory.load import LOCAL, load_cluster
 from inventory.model import Durability
 from stream_broker.events import Event, EventEncoder
 from stream_broker.ids import Home, new_job_id
 from stream_broker.log.base import Append
+from stream_broker.log.keys import KeySpace
 from stream_broker.record import JobHead
 
 NOW = 1_800_000_000.0
@@ -18,6 +20,8 @@ API_KEY = "ok_alice"
 HOME = Home(3, 0)
 JOB = new_job_id(HOME, NOW, b"0123456789")
 TARGET = EngineTarget(kind="vllm", base_url="http://127.0.0.1:1", model="m")
+LIFETIMES: dict[str, Any] = {"log_ttl": 900, "record_ttl": 86_400, "claim_ttl": 86_400}
+KEYS = KeySpace(load_cluster(LOCAL))
 OTHER_TARGET = EngineTarget(kind="ollama", base_url="http://127.0.0.1:2", model="m2")
 
 

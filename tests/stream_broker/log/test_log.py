@@ -9,6 +9,7 @@ from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
 from tests.stream_broker.building import (
     JOB,
+    KEYS,
     NOW,
     Clock,
     append,
@@ -18,7 +19,7 @@ from tests.stream_broker.building import (
     token,
     tokens,
 )
-from tests.stream_broker.log.conftest import KEYS, Subject
+from tests.stream_broker.log.conftest import Subject
 
 AnyLog = MemoryLog | RedisLog
 MUCH = 1 << 20

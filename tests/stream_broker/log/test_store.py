@@ -10,8 +10,7 @@ from redis.exceptions import ResponseError
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import Scripts, connect, translated
-from tests.stream_broker.building import JOB, append, head, job_id, tokens
-from tests.stream_broker.log.conftest import KEYS, LIFETIMES
+from tests.stream_broker.building import JOB, KEYS, LIFETIMES, append, head, job_id, tokens
 from tests.support.cluster import free_port
 from tests.support.redis_server import RedisServer
 
@@ -81,7 +80,7 @@ async def test_a_full_store_is_unavailable(own: Any, own_server: RedisServer) ->
     with pytest.raises(LogUnavailable):
         await log.create(head(job_id(1)))
     with pytest.raises(LogUnavailable):
-        await log.mark_seen([JOB], 1.0)
+        await log.mark_seen({JOB: 1.0})
     own_server.command("CONFIG", "SET", "maxmemory", 0)
     assert await log.append([append(tokens(1, 1))]) == ["stored"]
 

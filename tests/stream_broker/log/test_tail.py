@@ -14,8 +14,17 @@ from stream_broker.log.store import connect
 from stream_broker.log.tail import Tail
 from stream_broker.tasks import end
 from stream_broker.window import Window
-from tests.stream_broker.building import JOB, append, complete, head, job_id, token, tokens
-from tests.stream_broker.log.conftest import KEYS, LIFETIMES
+from tests.stream_broker.building import (
+    JOB,
+    KEYS,
+    LIFETIMES,
+    append,
+    complete,
+    head,
+    job_id,
+    token,
+    tokens,
+)
 from tests.support.eventually import eventually_async
 from tests.support.redis_server import RedisServer
 

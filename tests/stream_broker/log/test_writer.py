@@ -12,8 +12,7 @@ from stream_broker.log.base import Append, LogUnavailable, Outcome
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.tasks import end
-from tests.stream_broker.building import JOB, NOW, Clock, append, head, job_id, tokens
-from tests.stream_broker.log.conftest import LIFETIMES
+from tests.stream_broker.building import JOB, LIFETIMES, NOW, Clock, append, head, job_id, tokens
 
 MUCH = 1 << 20
 
