@@ -57,7 +57,11 @@ class Sweeper:
                     _LOG.debug("no sweep of %s: %s", tag, error)
 
     async def _take_over(self, job_id: str, tag: str) -> None:
-        if job_id in self._runner.jobs:
+        live = self._runner.jobs.get(job_id)
+        if live is not None and live.window.moved:
+            # Just given up here: somebody else's.
+            return
+        if live is not None:
             # Ours: the lease lapsed while this process or the log was slow.
             await self._log.renew([job_id])
             return
