@@ -52,9 +52,18 @@ class Sweeper:
             for tag in self._tags:
                 try:
                     for job_id in await self._log.orphans(tag, self._margin):
-                        await self._take_over(job_id, tag)
+                        await self._try_take_over(job_id, tag)
                 except LogUnavailable as error:
                     _LOG.debug("no sweep of %s: %s", tag, error)
+
+    async def _try_take_over(self, job_id: str, tag: str) -> None:
+        """A job that cannot be taken over must not keep the others from it."""
+        try:
+            await self._take_over(job_id, tag)
+        except LogUnavailable:
+            raise
+        except Exception:
+            _LOG.exception("%s: cannot be taken over", job_id)
 
     async def _take_over(self, job_id: str, tag: str) -> None:
         live = self._runner.jobs.get(job_id)
