@@ -30,17 +30,16 @@ class Feed:
         self._log = log
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
-        self.gone = False
         window.listen(self._wake)
 
     async def next(self, timeout: float) -> list[Event]:
         """The next events, as soon as there are any; none after `timeout` seconds.
 
-        Also returns none at once when the feed is closed or the log has ended; see
-        `ended`. Raises LogExpired, LogUnavailable.
+        Also returns none at once when the feed is closed, the log has ended (see
+        `ended`) or another relay feeds it. Raises LogExpired, LogUnavailable.
         """
         events = await self._ready(READ_BYTES)
-        if not events and not self.ended and not self.closed:
+        if not events and not (self.ended or self.closed or self._window.moved):
             await self._wait(timeout)
             events = await self._ready(READ_BYTES)
         if events:

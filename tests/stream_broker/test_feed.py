@@ -123,6 +123,13 @@ async def test_a_log_that_is_away_is_told_and_the_place_kept() -> None:
     assert await place.feed.next(60) == tokens(1, 50)
 
 
+async def test_nobody_waits_at_a_relay_that_has_moved() -> None:
+    place = await Place().begin()
+    place.window.move()
+    async with asyncio.timeout(5):
+        assert await place.feed.next(60) == []
+
+
 async def test_closing_wakes_and_gives_nothing_more() -> None:
     place = await Place().begin()
     waiting = asyncio.create_task(place.feed.next(60))
