@@ -15,6 +15,7 @@ from stream_broker.control import ControlUnavailable
 from stream_broker.directory import Directory, Watch
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta
+from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import Append, LogUnavailable, Outcome
@@ -211,3 +212,16 @@ async def running(state: Path, redis_log: Any = None, **settings: Any) -> AsyncI
         await parts.runner.aclose()
         await end(tasks)
         parts.spool.close()
+
+
+async def all_of(watch: Watch) -> list[Event]:
+    """What a viewer is given until the end."""
+    events: list[Event] = []
+    async with asyncio.timeout(5):
+        while not watch.feed.ended:
+            events += await watch.feed.next(60)
+    return events
+
+
+def with_grant(**changes: object) -> JobHead:
+    return head(durability="none", grant=grant(**changes))  # type: ignore[arg-type]
