@@ -79,7 +79,7 @@ class Acceptance:
         if SCOPE_GENERATE not in principal.scopes:
             raise ProblemError("scope_missing", f"The scope {SCOPE_GENERATE} is needed")
         self._check_room()
-        job_id = new_job_id(self._home, self._clock(), os.urandom(10))
+        job_id = self._new_id()
         if key is None:
             return Accepted(await self._begin(principal, spec, job_id, None), replayed=False)
         log: EventLog = self._redis or self._memory
@@ -98,6 +98,9 @@ class Acceptance:
                 "log_unavailable", "The key cannot be checked now; try again"
             ) from error
 
+    def _new_id(self) -> str:
+        return new_job_id(self._home, self._clock(), os.urandom(10))
+
     def _check_room(self) -> None:
         if self.draining:
             raise ProblemError("draining", "This broker takes no new jobs")
@@ -108,13 +111,15 @@ class Acceptance:
         self, log: EventLog, key: str, job_id: str, spec: JobSpec, user_id: str
     ) -> str | JobState:
         """The id under which to begin, or the job that stands under the key already."""
+        # Who claims is this request, not this process: two may come in one instant.
+        by = f"{self._process}-{os.urandom(4).hex()}"
         while True:
             now = self._clock()
-            claim = Claim(job_id=job_id, body_hash=spec.body_hash, at=now, by=self._process)
+            claim = Claim(job_id=job_id, body_hash=spec.body_hash, at=now, by=by)
             standing = await log.claim(key, claim, stale_before=now - STALE_CLAIM_S)
             if standing.body_hash != spec.body_hash:
                 raise ProblemError("idempotency_key_reused", "The key was used with another body")
-            if (standing.by, standing.at) == (self._process, now):
+            if standing.by == by:
                 return standing.job_id
             try:
                 return await self._directory.state(standing.job_id, user_id)
@@ -141,6 +146,9 @@ class Acceptance:
         except LogUnavailable:
             if claimed_in is not None:
                 raise
+            # Under an id of its own: the record may be there after all, with its answer
+            # lost, and whoever takes that job over must not be a second relay of this one.
+            job_id = self._new_id()
             head = self._head(principal, spec, job_id, created_at, grant, self._memory)
             epoch = await self._memory.create(head)
         return self._runner.start(head, epoch).state()

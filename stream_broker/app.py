@@ -42,6 +42,7 @@ from stream_broker.routes.ws import ws_routes
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.takeover import Sweeper
+from stream_broker.tasks import end
 from stream_broker.viewers import Viewers
 
 # Redis must answer a command within this, and a blocking read within its block and this.
@@ -222,9 +223,7 @@ class Broker:
 
     async def _aclose(self) -> None:
         await self.runner.aclose()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
+
+from starlette.requests import cookie_parser
 
 from contracts.policy import API_KEY_PREFIX, SESSION_COOKIE, hash_key
 from contracts.problems import ProblemError
@@ -38,16 +39,18 @@ def credential_of(headers: Mapping[str, str]) -> Credential | None:
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return Credential(value.strip(), by_cookie=False)
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(SESSION_COOKIE)
-    except CookieError:
-        return None
-    return Credential(cookie.value, by_cookie=True) if cookie and cookie.value else None
+    # Not http.cookies: that drops all cookies of a host for one that it cannot read.
+    cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE)
+    return Credential(cookie, by_cookie=True) if cookie else None
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
     """Is `Origin` there and equal to the host that was asked?"""
-    return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "") != ""
+    try:
+        origin = urlsplit(headers.get("origin", "")).netloc
+    except ValueError:
+        return False
+    return origin == headers.get("host", "") != ""
 
 
 def identify(credential: str, policy: PolicyHolder, now: float) -> Principal | None:

@@ -12,6 +12,7 @@ from inventory.model import Durability
 from stream_broker.feed import Feed
 from stream_broker.followers import Followers
 from stream_broker.ids import Home, home_of
+from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
@@ -82,19 +83,19 @@ class Directory:
             raise ProblemError("log_expired", "The log of this job has expired")
         if cursor > state.last_seq:
             raise ProblemError("bad_cursor", f"The log ends at {state.last_seq}", field="cursor")
-        live = self._runner.jobs.get(job_id)
+        live = self._relayed_here(job_id)
         log = self._log(state.head.durability)
         if live is not None:
             self._runner.viewer_joined(live)
             held = live
             feed = Feed(job_id, live.window, log, cursor)
             return Watch(state, feed, live.window, lambda: self._runner.viewer_left(held))
-        if state.end_name is not None or self._followers is None:
+        if state.end_name is not None or log is self._memory or self._followers is None:
             window = Window(0, state.last_seq)
             window.ended = True
             return Watch(state, Feed(job_id, window, log, cursor), window, lambda: None)
         followers = self._followers
-        window = followers.open(job_id, state.last_seq)
+        window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
         feed = Feed(job_id, window, log, cursor)
         return Watch(state, feed, window, lambda: followers.close(job_id))
 
@@ -129,8 +130,13 @@ class Directory:
             return self._memory
         return self._redis
 
-    async def _find(self, job_id: str) -> JobState | None:
+    def _relayed_here(self, job_id: str) -> LiveJob | None:
+        """The job's relay, unless another broker has it already."""
         live = self._runner.jobs.get(job_id)
+        return None if live is None or live.window.moved else live
+
+    async def _find(self, job_id: str) -> JobState | None:
+        live = self._relayed_here(job_id)
         if live is not None:
             return live.state()
         state = await self._memory.state(job_id)

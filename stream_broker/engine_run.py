@@ -32,23 +32,35 @@ class EngineRun:
         self._targets = list(targets)
         self._client = client
         self._call = call
+        self._said_before = self._said()
         self._next: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Starts the next engine; returns at once."""
-        if self._live.relay.state == "open":
+        """Starts the next engine that can be asked; returns at once."""
+        while self._live.relay.state == "open":
             target = self._targets.pop(0)
-            self._live.attach(await self._client.start(target, self._call, self))
+            try:
+                engine = await self._client.start(target, self._call, self)
+            except Exception:
+                _LOG.exception("%s: %s cannot be asked", self._live.head.job_id, target.base_url)
+                if not self._targets:
+                    self._live.fail("internal", "no engine of this job can be asked")
+            else:
+                self._live.attach(engine)
+                return
 
     def deltas(self, deltas: list[Delta]) -> None:
         """What the engine says; called from its connection."""
         first = deltas[0]
         failed = isinstance(first, Failure) and first.code in _GO_ON_AFTER
-        if failed and self._targets and not self._live.relay.produced:
+        if failed and self._targets and self._said() == self._said_before:
             _LOG.warning("%s: %s, trying the next engine", self._live.head.job_id, first)
             self._next = asyncio.get_running_loop().create_task(self.start())
         else:
             self._live.deltas(deltas)
+
+    def _said(self) -> int:
+        return self._live.relay.produced + self._live.relay.tool_calls
 
     async def aclose(self) -> None:
         """Ends a start that is under way."""

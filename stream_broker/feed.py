@@ -30,17 +30,16 @@ class Feed:
         self._log = log
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
-        self.gone = False
         window.listen(self._wake)
 
     async def next(self, timeout: float) -> list[Event]:
         """The next events, as soon as there are any; none after `timeout` seconds.
 
-        Also returns none at once when the feed is closed or the log has ended; see
-        `ended`. Raises LogExpired, LogUnavailable.
+        Also returns none at once when the feed is closed, the log has ended (see
+        `ended`) or another relay feeds it. Raises LogExpired, LogUnavailable.
         """
         events = await self._ready(READ_BYTES)
-        if not events and not self.ended and not self.closed:
+        if not events and not (self.ended or self.closed or self._window.moved):
             await self._wait(timeout)
             events = await self._ready(READ_BYTES)
         if events:
@@ -58,12 +57,17 @@ class Feed:
     def ended(self) -> bool:
         """Everything has been given, and nothing more will come."""
         window = self._window
-        return (window.ended and self.cursor >= window.last) or window.failure is not None
+        if window.ended:
+            return self.cursor >= window.last
+        return window.failure is not None and self.cursor >= window.durable
 
     @property
     def failure(self) -> Event | None:
-        """What to tell a viewer whose log was lost; not an event of the log."""
-        return self._window.failure
+        """What to tell a viewer whose log was lost, once all of it has been given.
+
+        It is not an event of the log.
+        """
+        return self._window.failure if self.ended and not self._window.ended else None
 
     def close(self) -> None:
         """Ends the feed: the viewer has gone, or is sent away."""
@@ -78,6 +82,8 @@ class Feed:
         if events is None:
             limit = self._window.durable
             logged = await self._log.read(self.job_id, self.cursor, max_bytes)
+            if self.closed:
+                return []
             events = [event for event in logged if event.seq <= limit]
             if not events or events[0].seq != self.cursor + 1:
                 raise LogExpired(self.job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from stream_broker.ids import home_of
@@ -12,13 +13,13 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.tail import OnCancel, Tail
+from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
 
-# How often, and for how long, a broker says that it has viewers of a job (seconds).
+# How often a broker says that it has viewers of a job (seconds).
 SEEN_EVERY_S = 5.0
-SEEN_FOR_S = 15.0
 WINDOW_BYTES = 128 << 10
 
 
@@ -47,6 +48,8 @@ class Followers:
         self._clients: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._viewers: dict[str, int] = {}
+        self._spans: dict[str, float] = {}
+        self._first_came = asyncio.Event()
 
     def listen(self, tag: str) -> Tail:
         """The tail of a home; started when there is none yet."""
@@ -60,33 +63,45 @@ class Followers:
             self._tasks.append(asyncio.get_running_loop().create_task(tail.run()))
         return tail
 
-    def open(self, job_id: str, last: int) -> Window:
-        """The window of a job that another broker relays, for one more viewer."""
+    def open(self, job_id: str, last: int, grace: float | None) -> Window:
+        """The window of a job that another broker relays, for one more viewer.
+
+        `grace`: seconds for which the relay is to go on after the last of them has gone.
+        """
+        window = self._tail_of(job_id).follow(job_id, last, WINDOW_BYTES)
         self._viewers[job_id] = self._viewers.get(job_id, 0) + 1
-        return self._tail_of(job_id).follow(job_id, last, WINDOW_BYTES)
+        if grace is not None and job_id not in self._spans:
+            self._spans[job_id] = grace + SEEN_EVERY_S
+            self._first_came.set()
+        return window
 
     def close(self, job_id: str) -> None:
         """One viewer less; the last one ends the following."""
         self._viewers[job_id] -= 1
         if not self._viewers[job_id]:
             del self._viewers[job_id]
+            self._spans.pop(job_id, None)
             self._tail_of(job_id).unfollow(job_id)
 
     async def run(self) -> None:
-        """Tells the other brokers, until cancelled, that jobs have viewers here."""
+        """Tells the relays, until cancelled, that their jobs have viewers here.
+
+        At once of a first viewer: the job's grace may be about to end.
+        """
         while True:
-            if self._viewers:
+            self._first_came.clear()
+            if self._spans:
                 try:
-                    await self._log.mark_seen(list(self._viewers), SEEN_FOR_S)
+                    await self._log.mark_seen(dict(self._spans))
                 except LogUnavailable as error:
                     _LOG.debug("viewers not told: %s", error)
-            await asyncio.sleep(SEEN_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SEEN_EVERY_S):
+                    await self._first_came.wait()
 
     async def aclose(self) -> None:
         """Ends the tails and their connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         for client in self._clients:
             await client.aclose()
 

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PATTERN = re.compile(r"n(\d\d)w(\d)-[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_PATTERN = re.compile(r"n([0-9]{2})w([0-9])-[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 class Home(NamedTuple):
@@ -27,6 +27,8 @@ def new_job_id(home: Home, now: float, entropy: bytes) -> str:
     """A fresh id. `now` in Unix seconds; `entropy`: 10 random bytes."""
     if len(entropy) != 10:
         raise ValueError("entropy must be 10 bytes")
+    if not (0 <= home.node <= 99 and 0 <= home.worker <= 9):
+        raise ValueError(f"no id can name the home {home}")
     number = int(now * 1000) << 80 | int.from_bytes(entropy)
     digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
     return f"{home}-{digits}"

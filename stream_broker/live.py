@@ -62,6 +62,7 @@ class LiveJob:
         self.window = window
         self.done = asyncio.Event()
         self.viewers = 0
+        self.grace: asyncio.TimerHandle | None = None
         self.fenced = False
         self.terminal: Event | None = None
         self.ended_at: float | None = None
@@ -73,17 +74,26 @@ class LiveJob:
         self._engine: EngineHandle | None = None
         self._unwritten = 0
         self._paused = False
+        self._released = False
         self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def running(self) -> bool:
+        """Does this relay still have the job, without an end so far?"""
+        return self.terminal is None and not self._released
 
     def attach(self, engine: EngineHandle) -> None:
         """The engine's stream has begun."""
         self._engine = engine
-        if self.relay.state != "open":
+        if self.relay.state != "open" or self._released:
             engine.close()
 
     def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls `action` after `seconds`, unless the job has ended by then."""
-        handle = asyncio.get_running_loop().call_later(seconds, action)
+        loop = asyncio.get_running_loop()
+        handle = loop.call_later(seconds, action)
+        now = loop.time()
+        self._timers = [t for t in self._timers if t.when() > now and not t.cancelled()]
         self._timers.append(handle)
         return handle
 
@@ -105,6 +115,7 @@ class LiveJob:
 
     def release(self) -> None:
         """Stops here without an end, so that another broker may go on."""
+        self._released = True
         self._stop_engine()
         self._writer.drop(self)
         self.window.move()
@@ -126,7 +137,7 @@ class LiveJob:
         )
 
     def _emit(self, events: list[Event]) -> None:
-        if not events:
+        if not events or self._released:
             return
         self.window.append(events)
         self._unwritten += sum(event.size for event in events)
@@ -156,8 +167,10 @@ class LiveJob:
     def refused(self, outcome: Outcome) -> None:
         """See `Writable`: another relay has the job, or its record is gone."""
         _LOG.warning("%s: the log refuses this relay: %s", self.head.job_id, outcome)
+        self._released = True
         self._stop_engine()
         if outcome == "missing":
+            self._fail_unlogged("the log of this job was lost")
             self._abandon("the log of this job was lost")
         else:
             self.fenced = True
@@ -171,6 +184,12 @@ class LiveJob:
         self._emit(self.relay.fail("log_unavailable", "the event log does not answer"))
         self._abandon("the event log does not answer")
         self._finish()
+
+    def _fail_unlogged(self, message: str) -> None:
+        """An end that no log takes any more; what was used is settled all the same."""
+        for event in self.relay.fail("log_unavailable", message):
+            self.terminal = event
+            self.ended_at = self._clock()
 
     def _abandon(self, message: str) -> None:
         encoder = EventEncoder(self.head.job_id)

@@ -28,6 +28,7 @@ class PolicyHolder:
         self.public_keys: PublicKeys = {}
         self.revoked: frozenset[str] = frozenset()
         self._polled_at = float("-inf")
+        self._tried_at = float("-inf")
         self._asking = asyncio.Lock()
 
     @property
@@ -59,19 +60,23 @@ class PolicyHolder:
         except (ControlUnavailable, ProblemError) as error:
             _LOG.debug("policy: %s", error)
             return False
+        if asked_at < self._polled_at:
+            # Overtaken by a later question, whose answer is the newer one.
+            return True
         if fresh is not None:
             self._take(*fresh)
         self._polled_at = asked_at
         return True
 
     async def refresh_once(self) -> None:
-        """Returns after a poll that began no earlier than this call.
+        """Returns after a poll that began no earlier than this call, answered or not.
 
         Many who ask at once share one, so unknown credentials cannot flood anybody.
         """
         asked_at = self._monotonic()
         async with self._asking:
-            if self._polled_at < asked_at:
+            if max(self._polled_at, self._tried_at) < asked_at:
+                self._tried_at = self._monotonic()
                 await self.refresh()
 
     def _take(self, snapshot: PolicySnapshot, etag: str) -> None:

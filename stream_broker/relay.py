@@ -24,6 +24,12 @@ from stream_broker.gaps import Gaps
 
 State = Literal["open", "completed", "failed", "cancelled"]
 
+_STATE_AFTER: dict[str, State] = {
+    "job_complete": "completed",
+    "job_error": "failed",
+    "job_cancelled": "cancelled",
+}
+
 # Room that is kept in a full log for the terminal event.
 _TERMINAL_RESERVE = 1024
 
@@ -31,7 +37,7 @@ _TERMINAL_RESERVE = 1024
 class Relay:
     """The state of one job's generation.
 
-    `log_max`: bytes after which the job ends with `finish_reason: length`;
+    `log_max`: bytes of its log; what does not fit ends it with `finish_reason: length`;
     `prompt_estimate`: prompt tokens to report where the engine gave no count.
     """
 
@@ -40,7 +46,7 @@ class Relay:
     ) -> None:
         self._encoder = EventEncoder(job_id)
         self._created_at = created_at
-        self._log_max = log_max
+        self._room = log_max - _TERMINAL_RESERVE
         self._bytes = 0
         self._ts = created_at
         self._prompt_estimate = prompt_estimate
@@ -61,7 +67,6 @@ class Relay:
             if isinstance(delta, Text):
                 events.append(self._text("token", delta.text, now))
             elif isinstance(delta, Reasoning):
-                self.reasoned = True
                 events.append(self._text("reasoning", delta.text, now))
             elif isinstance(delta, ToolCall):
                 events.append(self._tool_call(delta))
@@ -69,8 +74,6 @@ class Relay:
                 events.append(self._complete(delta.reason, delta.usage))
             elif isinstance(delta, Failure):
                 events.extend(self.fail(delta.code, delta.message))
-            if self.state == "open" and self._bytes > self._log_max - _TERMINAL_RESERVE:
-                events.append(self._complete("length", None))
         return events
 
     def notice(self, code: str, message: str) -> list[Event]:
@@ -119,6 +122,8 @@ class Relay:
                 text.append(body.get("token", ""))
             elif event.name == "tool_call":
                 self.tool_calls += 1
+            elif event.terminal:
+                self.state = _STATE_AFTER[event.name]
         self._resumed_chunks = self._chunks
         return "".join(text)
 
@@ -148,13 +153,16 @@ class Relay:
         } | ({"estimated": True} if resumed or usage.estimated else {})
 
     def _text(self, name: str, text: str, now: float) -> Event:
-        self._ts = now = max(self._ts, now)
+        # Rounded as the log has it: the figures follow from the log alone.
+        now = max(self._ts, round(now, 6))
+        event = self._encoder.text(self.last_seq + 1, name, text, now)
+        if self._bytes + event.size > self._room:
+            return self._complete("length", None)
+        self._ts = now
         self.gaps.add(now)
         self._chunks += 1
-        self.last_seq += 1
-        event = self._encoder.text(self.last_seq, name, text, now)
-        self._bytes += event.size
-        return event
+        self.reasoned |= name == "reasoning"
+        return self._kept(event)
 
     def _tool_call(self, call: ToolCall) -> Event:
         members = {
@@ -163,8 +171,11 @@ class Relay:
             "arguments": call.arguments,
             "index": self.tool_calls,
         }
+        event = self._encoder.other(self.last_seq + 1, "tool_call", members)
+        if self._bytes + event.size > self._room:
+            return self._complete("length", None)
         self.tool_calls += 1
-        return self._event("tool_call", members)
+        return self._kept(event)
 
     def _complete(self, reason: str, usage: Usage | None) -> Event:
         self.state = "completed"
@@ -176,7 +187,9 @@ class Relay:
         return self._event("job_complete", members)
 
     def _event(self, name: str, members: dict[str, Any]) -> Event:
-        self.last_seq += 1
-        event = self._encoder.other(self.last_seq, name, members)
+        return self._kept(self._encoder.other(self.last_seq + 1, name, members))
+
+    def _kept(self, event: Event) -> Event:
+        self.last_seq = event.seq
         self._bytes += event.size
         return event

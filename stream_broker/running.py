@@ -25,12 +25,16 @@ from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.settling import settlement_of
+from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
 
 # What a viewer that keeps up may lag before it is served from the log, bytes.
 WINDOW_BYTES = 128 << 10
+# How long the ends of jobs may take to be written and settled at a shutdown (seconds).
+_LAST_FLUSH_S = 1.0
+_LOG_RETRY_S = 1.0
 
 
 class Runner:
@@ -63,6 +67,7 @@ class Runner:
         self._clock = clock
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[LiveJob, asyncio.Task[None]] = {}
         self.jobs: dict[str, LiveJob] = {}
 
     def start(self, head: JobHead, epoch: int) -> LiveJob:
@@ -80,11 +85,13 @@ class Runner:
         head = orphan.state.head
         relay = self._relay(head)
         text = relay.replay(events)
+        whole = relay.last_seq == orphan.state.last_seq
+        relay.last_seq = orphan.state.last_seq
         window = Window(WINDOW_BYTES, relay.last_seq)
         live = self._live(head, orphan.epoch, window, relay)
         if orphan.cancelled:
             live.cancel("client")
-        elif not _continuable(head, relay):
+        elif not (whole and _continuable(head, relay)):
             live.fail("relay_lost", "the broker died and this answer cannot be continued")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
@@ -101,8 +108,9 @@ class Runner:
         return live is not None
 
     def viewer_joined(self, live: LiveJob) -> None:
-        """One more viewer on this broker."""
+        """One more viewer on this broker: the grace, if it runs, is over."""
         live.viewers += 1
+        _disarm(live)
 
     def viewer_left(self, live: LiveJob) -> None:
         """One less; the last one starts the grace."""
@@ -114,7 +122,11 @@ class Runner:
         """Renews the relays' leases in the log until cancelled."""
         while self._redis_log is not None:
             await asyncio.sleep(self._settings.relay_ttl / 4)
-            held = [j for j, live in self.jobs.items() if live.head.durability != "none"]
+            held = [
+                job_id
+                for job_id, live in self.jobs.items()
+                if live.head.durability != "none" and not live.window.moved
+            ]
             if not held:
                 continue
             try:
@@ -132,9 +144,10 @@ class Runner:
         for live in list(self.jobs.values()):
             if live.head.durability == "none" or self._redis_log is None:
                 live.cancel("shutdown")
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ending = [run for live, run in self._runs.items() if live.terminal is not None]
+        if ending:
+            await asyncio.wait(ending, timeout=_LAST_FLUSH_S)
+        await end(self._tasks)
 
     def _relay(self, head: JobHead) -> Relay:
         return Relay(
@@ -162,13 +175,15 @@ class Runner:
     def _spawn(self, live: LiveJob, head: JobHead, prefix: str) -> None:
         task = asyncio.get_running_loop().create_task(self._run(live, head, prefix))
         self._tasks.add(task)
+        self._runs[live] = task
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, live: LiveJob, head: JobHead, prefix: str) -> None:
         grant = head.grant
         self._leases.hold(grant.lease.id)
-        left = head.created_at + grant.limits.deadline_s - self._clock()
-        live.after(max(0.0, left), lambda: live.cancel("deadline"))
+        if live.terminal is None:
+            left = head.created_at + grant.limits.deadline_s - self._clock()
+            live.after(max(0.0, left), lambda: live.cancel("deadline"))
         self._arm_grace(live)
         targets = [grant.engine, *grant.fallbacks]
         call = _call(head, prefix, live.relay.produced)
@@ -183,7 +198,10 @@ class Runner:
             raise
         finally:
             await run.aclose()
-            self.jobs.pop(head.job_id, None)
+            self._leases.drop(grant.lease.id)
+            del self._runs[live]
+            if self.jobs.get(head.job_id) is live:
+                del self.jobs[head.job_id]
 
     async def _hand_over(self, live: LiveJob) -> None:
         if self._redis_log is None or live.head.durability == "none" or live.window.ended:
@@ -195,31 +213,36 @@ class Runner:
 
     def _arm_grace(self, live: LiveJob) -> None:
         grace = live.head.grant.limits.detach_grace_s
-        if grace is not None and live.viewers == 0 and live.terminal is None:
-            live.after(grace, lambda: self._spawn_grace(live))
+        if grace is not None and live.viewers == 0 and live.running:
+            self._arm_grace_for(live, grace)
+
+    def _arm_grace_for(self, live: LiveJob, seconds: float) -> None:
+        _disarm(live)
+        live.grace = live.after(seconds, lambda: self._spawn_grace(live))
 
     def _spawn_grace(self, live: LiveJob) -> None:
+        live.grace = None
         task = asyncio.get_running_loop().create_task(self._grace_over(live))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _grace_over(self, live: LiveJob) -> None:
-        if live.viewers or live.terminal is not None:
+        if live.viewers or not live.running:
             return
         if self._redis_log is not None and live.head.durability != "none":
             try:
-                seen = await self._redis_log.seen(live.head.job_id)
+                left = await self._redis_log.seen_for(live.head.job_id)
             except LogUnavailable:
-                seen = True
-            if seen:
-                self._arm_grace(live)
+                left = _LOG_RETRY_S
+            if live.viewers or live.grace is not None:
                 return
-        if not live.viewers:
-            live.cancel("disconnect")
+            if left > 0:
+                self._arm_grace_for(live, left)
+                return
+        live.cancel("disconnect")
 
     async def _settle(self, live: LiveJob) -> None:
         """Reports the end, once, by whoever wrote it."""
-        self._leases.drop(live.head.grant.lease.id)
         if live.terminal is None or live.fenced:
             return
         self._metrics.job_ended(live.terminal.name, live.head.kind, live.terminal.body())
@@ -243,6 +266,12 @@ def _call(head: JobHead, prefix: str, produced: int) -> EngineCall:
         prefix=prefix,
         **members,
     )
+
+
+def _disarm(live: LiveJob) -> None:
+    if live.grace is not None:
+        live.grace.cancel()
+        live.grace = None
 
 
 def _continuable(head: JobHead, relay: Relay) -> bool:

@@ -4,6 +4,7 @@ The ways in which a stream ends, and what the client then knows:
 
     terminal event sent       clean end             the job is over
     log lost                  error block, end      the job is over
+    log away for too long     clean end, no terminal  come back (others: an error block)
     broker draining           clean end, no terminal  come back (resumable streams only)
     client gone               nothing to send       its cursor stays valid
     client takes nothing      connection aborted    its cursor stays valid
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.problems import ProblemError
 from stream_broker.directory import Watch
+from stream_broker.events import Event, EventEncoder
 from stream_broker.feed import Feed, LogExpired
 from stream_broker.log.base import LogUnavailable
 from stream_broker.viewers import Viewers
@@ -28,6 +30,9 @@ KEEP_ALIVE = b": keep-alive\n"
 # How long a viewer is kept waiting for a log that cannot be read just now (seconds).
 LOG_PATIENCE_S = 10.0
 _LOG_RETRY_S = 0.2
+
+# Ends of a stream without the end of its job, other than its client's or a drain.
+_LOST = ("expired", "lost", "log_away")
 
 Find = Callable[[int], Awaitable[Watch]]
 
@@ -102,6 +107,8 @@ class EventStream:
                 reason = await self._look_for_job(send)
             else:
                 reason = await self._serve_next(send, self._watch)
+        if reason in _LOST and not self._resumable:
+            await self._body(send, self._view.failure(self._lost()))
         if reason != "gone":
             await self._send(send, {"type": "http.response.body", "body": b""})
         return reason
@@ -120,9 +127,9 @@ class EventStream:
         if events:
             await self._body(send, self._view.blocks(events))
             self._cursor = feed.cursor
-        elif feed.failure is not None:
+        if feed.failure is not None:
             await self._body(send, self._view.failure(feed.failure))
-        elif not (feed.ended or feed.closed or watch.window.moved):
+        elif not events and not (feed.ended or feed.closed or watch.window.moved):
             await self._body(send, KEEP_ALIVE)
         return self._end_reason(feed)
 
@@ -152,8 +159,23 @@ class EventStream:
                     quiet_until = loop.time() + self._heartbeat
                 await asyncio.sleep(_LOG_RETRY_S)
             else:
+                if self._gone or self._drained:
+                    self._close_watch()
                 return None
         return "gone" if self._gone else "drained"
+
+    def _lost(self) -> Event:
+        """What a client is told that cannot come back, when its job's log cannot be read."""
+        return EventEncoder(self._job_id).other(
+            self._cursor + 1,
+            "job_error",
+            {
+                "code": "log_unavailable",
+                "message": "the event log of this job cannot be read",
+                "retryable": True,
+                "usage": None,
+            },
+        )
 
     def _close_watch(self) -> None:
         if self._watch is not None:

@@ -47,7 +47,7 @@ class SettlementSpool:
             self.dropped += 1
             _LOG.error("the settlement spool is full: %s is dropped", settlement.job_id)
             return
-        os.write(self._fd, line)
+        self._write(line)
         self._bytes += len(line)
         self._queue.append(settlement)
         self._wake.set()
@@ -81,8 +81,19 @@ class SettlementSpool:
             _LOG.error("settlement of %s refused: %s", settlement.job_id, error)
         return True
 
+    def _write(self, line: bytes) -> None:
+        try:
+            os.write(self._fd, line)
+        except OSError as error:
+            # It is still sent by this process; only a restart would lose it.
+            _LOG.error("the settlement spool cannot be written: %s", error)
+
     def _load(self) -> None:
-        for line in self._path.read_bytes().splitlines():
+        content = self._path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            # Torn by a crash: what is written next must begin on a line of its own.
+            self._write(b"\n")
+        for line in content.splitlines():
             try:
                 self._queue.append(msgspec.json.decode(line, type=Settlement))
             except msgspec.MsgspecError:

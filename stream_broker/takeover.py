@@ -52,12 +52,25 @@ class Sweeper:
             for tag in self._tags:
                 try:
                     for job_id in await self._log.orphans(tag, self._margin):
-                        await self._take_over(job_id, tag)
+                        await self._try_take_over(job_id, tag)
                 except LogUnavailable as error:
                     _LOG.debug("no sweep of %s: %s", tag, error)
 
+    async def _try_take_over(self, job_id: str, tag: str) -> None:
+        """A job that cannot be taken over must not keep the others from it."""
+        try:
+            await self._take_over(job_id, tag)
+        except LogUnavailable:
+            raise
+        except Exception:
+            _LOG.exception("%s: cannot be taken over", job_id)
+
     async def _take_over(self, job_id: str, tag: str) -> None:
-        if job_id in self._runner.jobs:
+        live = self._runner.jobs.get(job_id)
+        if live is not None and live.window.moved:
+            # Just given up here: somebody else's.
+            return
+        if live is not None:
             # Ours: the lease lapsed while this process or the log was slow.
             await self._log.renew([job_id])
             return

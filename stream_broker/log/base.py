@@ -46,7 +46,7 @@ Outcome = Literal["stored", "fenced", "missing"]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key's claim, made or taken up by process `by` at Unix time `at`."""
+    """An Idempotency-Key's claim, made or taken up by request `by` at Unix time `at`."""
 
     job_id: str
     body_hash: str

@@ -28,7 +28,7 @@ class Keys:
         return f"okome:{{{self.tag}}}:log:{job_id}"
 
     def seen(self, job_id: str) -> str:
-        """String that lives while brokers other than the relay's have viewers of the job."""
+        """String that lives for the grace after a broker other than the relay's had viewers."""
         return f"okome:{{{self.tag}}}:seen:{job_id}"
 
     @property

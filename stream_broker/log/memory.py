@@ -21,6 +21,7 @@ _V = TypeVar("_V")
 
 # Records and claims that outlive their logs are small; this bounds them all the same.
 _RECORDS_MAX = 100_000
+_EPOCH = 1
 
 
 @dataclass(slots=True)
@@ -57,9 +58,9 @@ class MemoryLog:
 
     async def create(self, head: JobHead) -> int:
         """Makes the record. Epochs do not move here: there is only one relay."""
-        self._jobs[head.job_id] = _Job(JobState(head=head))
         self.expire()
-        return 1
+        self._jobs.setdefault(head.job_id, _Job(JobState(head=head)))
+        return _EPOCH
 
     async def append(self, batch: list[Append]) -> list[Outcome]:
         """Keeps the events."""
@@ -68,6 +69,10 @@ class MemoryLog:
     def _append(self, entry: Append) -> Outcome:
         job = self._jobs.get(entry.job_id)
         if job is None:
+            return "missing"
+        if entry.epoch != _EPOCH:
+            return "fenced"
+        if entry.events[0].seq > job.state.last_seq + 1:
             return "missing"
         for event in entry.events:
             if event.seq <= job.state.last_seq:
@@ -100,7 +105,7 @@ class MemoryLog:
         """The record, unless it has expired."""
         self.expire()
         job = self._jobs.get(job_id)
-        return job.state if job else None
+        return msgspec.structs.replace(job.state) if job else None
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """First come, first served; see EventLog."""

@@ -188,17 +188,18 @@ class RedisLog:
             record = await self._redis.hgetall(keys.job(job_id))
         return Orphan(_state_of(record), int(epoch), b"cancel" in record) if record else None
 
-    async def mark_seen(self, job_ids: list[str], ttl: float) -> None:
-        """Says for `ttl` seconds that these jobs have viewers on this broker."""
+    async def mark_seen(self, spans: dict[str, float]) -> None:
+        """Says of each job, for so many seconds, that it has viewers on this broker."""
         async with translated(), self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.set(self._of(job_id).seen(job_id), 1, px=int(ttl * 1000))
+            for job_id, seconds in spans.items():
+                pipe.set(self._of(job_id).seen(job_id), 1, px=int(seconds * 1000))
             await pipe.execute()
 
-    async def seen(self, job_id: str) -> bool:
-        """Does any other broker have viewers of the job?"""
+    async def seen_for(self, job_id: str) -> float:
+        """For how many seconds a broker's word holds that the job has viewers; 0: for none."""
         async with translated():
-            return bool(await self._redis.exists(self._of(job_id).seen(job_id)))
+            left = await self._redis.pttl(self._of(job_id).seen(job_id))
+        return max(0.0, float(left) / 1000)
 
     async def ping(self) -> None:
         """Returns when the store answers. Raises LogUnavailable."""

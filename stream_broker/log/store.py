@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from stream_broker.log.base import LogUnavailable
 
-# Words at the start of an error that say "not now" rather than "never".
-_PASSING = ("LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+# Answers that say "not now" rather than "never". The client takes the error's word away
+# where it has a class for it, and puts other words before it in pipelines.
+_PASSING = (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+_PASSING_WORDS = re.compile(r"\b(MISCONF|NOREPLICAS|BUSY)\b")
 
 Script = tuple[str, Sequence[str], Sequence[Any]]
 
 
 def connect(host: str, port: int, *, timeout: float, connections: int = 64) -> Any:
-    """A client whose every call ends within `timeout` seconds; nothing is retried."""
-    return Redis(
+    """A client whose every call ends within `timeout` seconds; nothing is retried.
+
+    At most `connections` calls at once; the others wait for their turn, as long again.
+    """
+    pool = BlockingConnectionPool(
         host=host,
         port=port,
+        timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         max_connections=connections,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
+    return Redis.from_pool(pool)
 
 
 @asynccontextmanager
@@ -43,7 +71,7 @@ async def translated() -> AsyncIterator[None]:
     try:
         yield
     except ResponseError as error:
-        if str(error).startswith(_PASSING):
+        if isinstance(error, _PASSING) or _PASSING_WORDS.search(str(error)):
             raise LogUnavailable(str(error)) from error
         raise
     except (TimeoutError, RedisError, OSError) as error:

@@ -17,6 +17,7 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys
 from stream_broker.log.redis import event_of
 from stream_broker.log.store import translated
+from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -70,8 +71,7 @@ class Tail:
         try:
             await self._run()
         finally:
-            for task in tuple(self._wakers):
-                task.cancel()
+            await end(self._wakers)
 
     async def _run(self) -> None:
         lost = False
@@ -81,9 +81,13 @@ class Tail:
                     await self._check_records()
                     lost = False
                 await self._read_once()
-            except LogUnavailable as error:
+            except Exception as error:
+                # A fault of ours is waited out too: all viewers of this home hang on it.
                 if not lost:
-                    _LOG.warning("the log of %s does not answer: %s", self._keys.tag, error)
+                    fault = None if isinstance(error, LogUnavailable) else error
+                    _LOG.warning(
+                        "the log of %s does not answer: %s", self._keys.tag, error, exc_info=fault
+                    )
                 lost = True
                 await asyncio.sleep(_RETRY_S)
 
@@ -114,7 +118,12 @@ class Tail:
         window = self._windows.get(job_id)
         if window is None:
             return
-        window.append([event_of(entry_id, fields) for entry_id, fields in entries])
+        events = [event_of(entry_id, fields) for entry_id, fields in entries]
+        fresh = [event for event in events if event.seq > window.last]
+        if not fresh or fresh[0].seq != window.last + 1:
+            # Read for a window that was here before; the next read begins where this one is.
+            return
+        window.append(fresh)
         window.advance(window.last)
         if window.ended:
             self.unfollow(job_id)

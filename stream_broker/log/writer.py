@@ -112,10 +112,13 @@ class LogWriter:
         while True:
             try:
                 outcomes = await self._log.append(batch)
-            except LogUnavailable as error:
+            except Exception as error:
+                # A fault of ours is waited out too, within each job's bounds: an end of
+                # this task would leave every job here without one.
                 self.failures += 1
                 if attempt == 0:
-                    _LOG.warning("the event log does not answer: %s", error)
+                    fault = None if isinstance(error, LogUnavailable) else error
+                    _LOG.warning("the event log does not answer: %s", error, exc_info=fault)
                 for job in tuple(self._queues):
                     job.log_away(since)
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])

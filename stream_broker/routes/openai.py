@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,8 +15,8 @@ from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.context import Context
 from stream_broker.directory import Watch
-from stream_broker.events import Event
 from stream_broker.feed import LogExpired
+from stream_broker.gathering import Gathering
 from stream_broker.log.base import LogUnavailable
 from stream_broker.record import JobState
 from stream_broker.requests import completion_spec, idempotency_key
@@ -53,8 +54,11 @@ def openai_routes(context: Context) -> list[Route]:
             raise ProblemError(
                 "invalid_request", "The completion is not finished; ask for text/event-stream"
             )
-        watch = await context.directory.watch(job_id, principal.user_id, 0)
-        return await _collected(context, watch)
+
+        async def find(at: int) -> Watch:
+            return await context.directory.watch(job_id, principal.user_id, at)
+
+        return await _collected(context, state, Gathering(await find(0), find))
 
     async def models(request: Request) -> Response:
         principal = await context.authenticate(request.headers)
@@ -110,40 +114,40 @@ async def _whole(
     context: Context, principal: Principal, job_id: str, request: Request, *, keep: bool
 ) -> Response:
     """Waits for the end. A caller that leaves cancels, unless it can come back (`keep`)."""
-    watch = await context.directory.watch(job_id, principal.user_id, 0)
-    leaving = asyncio.get_running_loop().create_task(_until_gone(request, watch))
+
+    async def find(at: int) -> Watch:
+        return await context.directory.watch(job_id, principal.user_id, at)
+
+    watch = await find(0)
+    gathering = Gathering(watch, find)
+    leaving = asyncio.get_running_loop().create_task(_until_gone(request, gathering))
     try:
-        return await _collected(context, watch)
+        return await _collected(context, watch.state, gathering)
     finally:
         leaving.cancel()
-        if watch.feed.gone and not keep:
+        if gathering.gone and not keep:
             await context.directory.cancel(watch.state)
 
 
-async def _until_gone(request: Request, watch: Watch) -> None:
+async def _until_gone(request: Request, gathering: Gathering) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    watch.feed.gone = True
-    watch.close()
+    gathering.leave()
 
 
-async def _collected(context: Context, watch: Watch) -> Response:
+async def _collected(context: Context, state: JobState, gathering: Gathering) -> Response:
     """The whole log as one completion, or the error that ended it."""
-    events: list[Event] = []
-    feed = watch.feed
+    head = state.head
     try:
-        while not feed.ended and not feed.closed:
-            events += await feed.next(context.settings.heartbeat)
+        events = await gathering.events()
     except (LogUnavailable, LogExpired) as error:
         raise ProblemError("log_unavailable", "The log of this job is away") from error
-    finally:
-        watch.close()
-    last = feed.failure or (events[-1] if events else None)
+    last = events[-1] if events else None
     if last is None or not last.terminal:
         raise ProblemError("log_unavailable", "The job went on elsewhere; ask for it again")
-    headers = {"X-Okome-Job-Id": feed.job_id, "X-Okome-Node": context.node}
+    headers = {"X-Okome-Job-Id": head.job_id, "X-Okome-Node": context.node}
     if last.name == "job_complete":
-        state: JobState = await context.directory.state(feed.job_id, watch.state.head.user_id)
+        state = msgspec.structs.replace(state, end=last.body())
         return json_response(completion(state, events), 200, headers)
     told = error_object(last)
     status = _STATUS_OF_ERROR.get(told["code"], 499 if last.name == "job_cancelled" else 502)

@@ -24,6 +24,7 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.requests import idempotency_key, job_spec, whole_number
 from stream_broker.routes.answers import problem_response
 from stream_broker.serving import abort
+from stream_broker.tasks import end
 
 SUBPROTOCOL = "okome.v1"
 JOBS_MAX = 32
@@ -85,9 +86,7 @@ class Connection:
             done, _ = await asyncio.wait({reading, writing}, return_when="FIRST_COMPLETED")
             reason = next(iter(done)).result()
         finally:
-            for task in (reading, writing):
-                task.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            await end([reading, writing])
             for watch in self._watches.values():
                 watch.close()
             self._context.viewers.remove(self)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.problems import ProblemError
+from stream_broker.directory import Directory
+from stream_broker.engines.deltas import Finish, Text
+from stream_broker.followers import Followers
+from stream_broker.ids import Home
+from stream_broker.log.redis import RedisLog
+from stream_broker.log.store import connect
+from stream_broker.tasks import end
+from tests.stream_broker.building import (
+    JOB,
+    KEYS,
+    USER,
+    append,
+    complete,
+    grant,
+    head,
+    job_id,
+    token,
+    tokens,
+)
+from tests.stream_broker.parts import Parts, running
+from tests.support.eventually import eventually_async
+from tests.support.redis_server import RedisServer
+
+
+class Pair:
+    """A broker that relays (`here`) and one that follows, over one Redis."""
+
+    def __init__(self, here: Parts, followers: Followers, there: Directory) -> None:
+        self.here = here
+        self.followers = followers
+        self.there = there
+
+
+@pytest.fixture
+async def pair(
+    tmp_path: Path, redis: Any, redis_log: RedisLog, redis_server: RedisServer
+) -> AsyncIterator[Pair]:
+    def client() -> Any:
+        return connect(redis_server.host, redis_server.port, timeout=5.0)
+
+    async with running(tmp_path / "here", redis_log) as here:
+        (tmp_path / "there").mkdir()
+        async with running(tmp_path / "there", redis_log) as other:
+            followers = Followers(KEYS, redis_log, redis, client, "p2", lambda *_: None)
+            here.directory._followers = followers
+            there = Directory(Home(4, 0), other.runner, other.log, redis_log, followers)
+            task = asyncio.create_task(followers.run())
+            yield Pair(here, followers, there)
+            await end([task])
+            await followers.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+
+
+async def begin(pair: Pair, **changes: Any) -> Any:
+    job = head(**changes)
+    await pair.here.runner._redis_log.create(job)  # type: ignore[union-attr]
+    pair.here.runner.start(job, 1)
+    return await pair.here.engines.stream()
+
+
+async def test_to_others_a_job_does_not_exist(parts: Parts) -> None:
+    await parts.begin()
+    for call in (parts.directory.state(JOB, "eve"), parts.directory.watch(JOB, "eve", 0)):
+        with pytest.raises(ProblemError) as refused:
+            await call
+        assert refused.value.code == "unknown_job"
+
+
+@pytest.mark.parametrize("job", ["", "x", "../x", job_id(9), job_id(home=Home(3, 5))])
+async def test_a_job_that_never_was_is_unknown(parts: Parts, job: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        await parts.directory.state(job, USER)
+    assert refused.value.code in ("unknown_job", "not_here")
+
+
+async def test_a_job_of_another_broker_is_not_here_without_a_shared_log(parts: Parts) -> None:
+    with pytest.raises(ProblemError) as refused:
+        await parts.directory.state(job_id(home=Home(4, 0)), USER)
+    assert refused.value.code == "not_here"
+    assert refused.value.extra == {"home": "n04w0"}
+
+
+async def test_a_cursor_past_the_end_is_refused(parts: Parts) -> None:
+    await parts.begin()
+    with pytest.raises(ProblemError) as refused:
+        await parts.watch(1)
+    assert refused.value.code == "bad_cursor"
+    assert parts.runner.jobs[JOB].viewers == 0
+
+
+async def test_an_ended_job_is_read_from_the_log(parts: Parts) -> None:
+    await parts.log.create(head(durability="none"))
+    await parts.log.append([append([token(1), complete(2)])])
+    watch = await parts.watch(1)
+    assert await watch.feed.next(60) == [complete(2)]
+    assert watch.feed.ended
+    assert (await parts.watch(2)).feed.ended
+
+
+async def test_an_expired_log_is_gone_and_the_record_stays(parts: Parts) -> None:
+    await parts.log.create(head(durability="none"))
+    await parts.log.append([append([token(1), complete(2)])])
+    parts.clock.now += 901
+    with pytest.raises(ProblemError) as refused:
+        await parts.watch(0)
+    assert refused.value.code == "log_expired"
+    state = await parts.directory.state(JOB, USER)
+    assert state.status == "completed"
+    assert await parts.directory.text(state) is None
+
+
+async def test_the_text_is_what_the_log_holds(parts: Parts) -> None:
+    await parts.begin()
+    watch = await parts.watch()
+    parts.engines.streams[0].say(Text("a"), Text("b"))
+    await watch.feed.next(60)
+    state = await parts.directory.state(JOB, USER)
+    assert await parts.directory.text(state) == "ab"
+
+
+async def test_closing_a_watch_twice_counts_once(parts: Parts) -> None:
+    live = await parts.begin()
+    watch = await parts.watch()
+    assert live.viewers == 1
+    watch.close()
+    watch.close()
+    assert live.viewers == 0
+
+
+async def test_a_relay_that_was_given_up_is_not_watched_here(parts: Parts) -> None:
+    live = await parts.begin()
+    live.release()
+    watch = await parts.watch()
+    assert watch.window is not live.window
+
+
+# Over a shared log.
+
+
+async def test_a_viewer_elsewhere_gets_the_same_bytes(pair: Pair) -> None:
+    engine = await begin(pair)
+    near = await pair.here.watch()
+    far = await pair.there.watch(JOB, USER, 0)
+    engine.say(Text("a"), Text("b"), Finish("stop"))
+    blocks = []
+    for watch in (near, far):
+        got = b""
+        async with asyncio.timeout(5):
+            while not watch.feed.ended:
+                got += b"".join(event.block for event in await watch.feed.next(60))
+        blocks.append(got)
+        watch.close()
+    assert blocks[0] == blocks[1]
+    assert pair.followers._viewers == {}
+
+
+async def test_viewers_elsewhere_share_one_window(pair: Pair) -> None:
+    await begin(pair)
+    one, two = await pair.there.watch(JOB, USER, 0), await pair.there.watch(JOB, USER, 0)
+    assert one.window is two.window
+    one.close()
+    two.close()
+    assert (await pair.there.watch(JOB, USER, 0)).window is not one.window
+
+
+async def test_a_viewer_of_a_fenced_relay_follows_the_other_one(pair: Pair) -> None:
+    engine = await begin(pair)
+    watch = await pair.here.watch()
+    log = pair.here.runner._redis_log
+    assert log is not None
+    await log.release(JOB, 1)
+    assert await log.acquire(JOB, 0.0)
+    engine.say(Text("late"))
+    async with asyncio.timeout(5):
+        assert await watch.feed.next(60) == []
+    assert watch.window.moved
+    watch.close()
+    again = await pair.here.watch()
+    assert again.window is not watch.window
+    await log.append([append([*tokens(1, 1), complete(2)], epoch=2)])
+    async with asyncio.timeout(5):
+        assert await again.feed.next(60)
+    again.close()
+
+
+async def test_a_cancellation_reaches_the_log_when_the_relay_is_elsewhere(
+    pair: Pair, redis: Any
+) -> None:
+    await begin(pair)
+    await pair.there.cancel(await pair.there.state(JOB, USER))
+    assert await redis.hget(KEYS.of_job(JOB).job(JOB), "cancel") == b"client"  # type: ignore[union-attr]
+
+
+async def test_a_first_viewer_elsewhere_is_told_to_the_relay_at_once(pair: Pair) -> None:
+    await begin(pair, grant=grant(detach_grace_s=30.0))
+    log = pair.here.runner._redis_log
+    assert log is not None
+    assert await log.seen_for(JOB) == 0.0
+    watch = await pair.there.watch(JOB, USER, 0)
+    left = await eventually_async(lambda: log.seen_for(JOB), within=2.0)
+    assert 30.0 < left <= 35.0
+    watch.close()
+    assert pair.followers._spans == {}
+
+
+async def test_the_grace_counts_from_the_last_viewer_anywhere(pair: Pair, timers: Any) -> None:
+    await begin(pair, grant=grant(detach_grace_s=30.0))
+    live = pair.here.runner.jobs[JOB]
+    log = pair.here.runner._redis_log
+    assert log is not None
+    await log.mark_seen({JOB: 35.0})
+    (timer,) = timers.of(30.0)
+    timer.action()
+    await eventually_async(lambda: live.grace)
+    assert 30.0 < timers.timers[-1].seconds <= 35.0
+    await log.mark_seen({JOB: 0.001})
+    await eventually_async(lambda: _gone(log))
+    timers.timers[-1].action()
+    await eventually_async(lambda: live.terminal)
+    assert live.terminal is not None
+    assert live.terminal.body()["reason"] == "disconnect"
+
+
+async def _gone(log: RedisLog) -> bool:
+    return await log.seen_for(JOB) == 0.0
+
+
+async def test_a_broker_that_ends_hands_its_jobs_over(pair: Pair) -> None:
+    engine = await begin(pair)
+    engine.say(Text("a"))
+    log = pair.here.runner._redis_log
+    assert log is not None
+    watch = await pair.there.watch(JOB, USER, 0)
+    async with asyncio.timeout(5):
+        await watch.feed.next(60)
+        await pair.here.runner.aclose()
+    watch.close()
+    assert await log.orphans(KEYS.tags[0], 0.5) == [JOB]
+    taken = await log.acquire(JOB, 0.5)
+    assert taken is not None
+    assert (taken.epoch, taken.state.last_seq) == (2, 1)
+    assert await log.acquire(JOB, 0.5) is None

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.problems import ProblemError
+from stream_broker.requests import (
+    body_hash,
+    chat_spec,
+    completion_spec,
+    decode_object,
+    idempotency_key,
+    job_spec,
+    whole_number,
+)
+
+ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+MOST = 4096
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+FIELDS = [
+    *("model", "messages", "prompt", "max_tokens", "temperature", "top_p", "stop", "seed"),
+    *("tools", "session_id", "metadata", "stream", "n", "stream_options"),
+]
+
+
+def refused(body: dict[str, Any], shape: Any = job_spec) -> tuple[str, str | None]:
+    with pytest.raises(ProblemError) as caught:
+        shape(body, MOST)
+    return caught.value.code, caught.value.field
+
+
+def test_a_job_of_messages() -> None:
+    spec = job_spec(ASK | {"temperature": 0.5, "stop": "x", "metadata": {"a": 1}}, MOST)
+    assert (spec.kind, spec.model, spec.messages) == ("job", "m", ASK["messages"])
+    assert spec.sampling == {"temperature": 0.5, "stop": ["x"]}
+    assert spec.max_tokens is None
+    assert spec.metadata == {"a": 1}
+
+
+def test_a_prompt_is_one_message_of_the_user() -> None:
+    spec = job_spec({"model": "m", "prompt": "hi"}, MOST, "ws")
+    assert (spec.kind, spec.messages) == ("ws", [{"role": "user", "content": "hi"}])
+
+
+def test_messages_are_passed_on_as_they_came() -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a"}], "extra": 1}]
+    assert job_spec({"model": "m", "messages": messages}, MOST).messages == messages
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"messages": None}, "messages"),
+        ({"prompt": "also"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "x"}]}, "messages[0].role"),
+        ({"model": ""}, "model"),
+        ({"model": None}, "model"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": MOST + 1}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stop": [""]}, "stop[0]"),
+        ({"metadata": {"a": "x" * 5000}}, "metadata"),
+        ({"metadata": []}, "metadata"),
+    ],
+)
+def test_a_job_that_is_not_valid_names_the_field(change: dict[str, Any], field: str) -> None:
+    code, named = refused(ASK | change)
+    assert code == "invalid_request"
+    assert (named or "").replace("[...]", "[0]") == field
+
+
+def test_a_missing_model_is_named() -> None:
+    assert refused({"prompt": "hi"}) == ("invalid_request", "model")
+
+
+def test_a_completion() -> None:
+    body = ASK | {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_completion_tokens": 7,
+        "max_tokens": 9,
+        "tool_choice": "auto",
+        "unknown": 1,
+    }
+    spec = completion_spec(body, MOST)
+    assert (spec.kind, spec.stream, spec.include_usage) == ("chat_completion", True, True)
+    assert (spec.max_tokens, spec.sampling) == (7, {"tool_choice": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"max_tokens": MOST + 1}, "max_tokens"),
+        ({"max_completion_tokens": MOST + 1}, "max_completion_tokens"),
+    ],
+)
+def test_a_completion_that_is_not_offered(change: dict[str, Any], field: str) -> None:
+    assert refused(ASK | change, completion_spec) == ("invalid_request", field)
+
+
+def test_a_chat_message_follows_its_history() -> None:
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    spec = chat_spec({"message": "c"}, "m", history, "c-1")
+    assert spec.messages == [*history, {"role": "user", "content": "c"}]
+    assert (spec.kind, spec.conversation_id) == ("chat", "c-1")
+
+
+@pytest.mark.parametrize("shape", [job_spec, completion_spec])
+@given(body=st.dictionaries(st.sampled_from(FIELDS), values, max_size=6))
+def test_any_object_is_taken_or_refused(shape: Any, body: dict[str, Any]) -> None:
+    try:
+        spec = shape(ASK | body, MOST)
+    except ProblemError as problem:
+        assert problem.code == "invalid_request"  # noqa: PT017
+    else:
+        assert spec.prompt_estimate >= 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"nul",
+        b'{"a":"\\ud800"}',
+        b"[" * 100_000,
+        b'{"a":1}x',
+    ],
+)
+def test_what_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ProblemError) as caught:
+        decode_object(body)
+    assert caught.value.code == "invalid_json"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"a"', b"null"])
+def test_json_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(ProblemError) as caught:
+        decode_object(body)
+    assert caught.value.code == "invalid_request"
+
+
+@given(st.binary())
+def test_any_bytes_are_answered(body: bytes) -> None:
+    try:
+        assert isinstance(decode_object(body), dict)
+    except ProblemError as problem:
+        assert problem.status == 400  # noqa: PT017
+
+
+@given(st.dictionaries(st.text(), values, max_size=4))
+def test_the_hash_is_the_same_for_any_order(body: dict[str, Any]) -> None:
+    turned = dict(reversed(body.items()))
+    assert body_hash(body) == body_hash(turned)
+
+
+def test_numbers_of_any_size_have_a_hash() -> None:
+    huge = decode_object(b'{"model":"m","prompt":"p","metadata":{"a":' + b"9" * 30 + b"}}")
+    assert len(job_spec(huge, MOST).body_hash) == 64
+
+
+def test_other_bodies_have_other_hashes() -> None:
+    assert body_hash(ASK) != body_hash(ASK | {"seed": 1})
+    assert body_hash({"a": {"b": 1, "c": 2}}) == body_hash(json.loads('{"a":{"c":2,"b":1}}'))
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [("k", "k"), ('"k"', "k"), (" k ", "k"), (None, None), ('"', '"'), ("x" * 255, "x" * 255)],
+)
+def test_a_key_is_quoted_or_bare(raw: str | None, key: str | None) -> None:
+    assert idempotency_key(raw) == key
+
+
+@pytest.mark.parametrize("raw", ["", " ", '""', "x" * 256, "ä", "a\tb"])
+def test_a_bad_key_is_refused(raw: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        idempotency_key(raw)
+    assert caught.value.field == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [("0", 0), ("17", 17), ("", None), ("-1", None), ("1.0", None), ("²", None), ("9" * 16, None)],
+)
+def test_a_cursor_is_digits(raw: str, number: int | None) -> None:
+    assert whole_number(raw) == number

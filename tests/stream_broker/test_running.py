@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from contracts.grants import Usage
+from stream_broker.engines.deltas import Finish, Text
+from stream_broker.events import Event
+from stream_broker.live import LiveJob
+from stream_broker.log.base import Orphan
+from stream_broker.record import JobState
+from tests.stream_broker.building import (
+    JOB,
+    NOW,
+    append,
+    grant,
+    head,
+    tokens,
+)
+from tests.stream_broker.conftest import Timers
+from tests.stream_broker.parts import Parts, all_of, running, with_grant
+from tests.support.eventually import eventually_async
+
+
+async def test_a_job_runs_from_its_engine_to_its_settlement(parts: Parts) -> None:
+    live = await parts.begin()
+    watch = await parts.watch()
+    engine = parts.engines.streams[0]
+    assert parts.leases._held == {"l-1"}
+    engine.say(Text("a"), Text("b"))
+    engine.say(Finish("stop", Usage(prompt_tokens=3, completion_tokens=2)))
+    events = await all_of(watch)
+    await parts.finished()
+    assert [event.name for event in events] == ["token", "token", "job_complete"]
+    assert engine.closed
+    assert parts.runner.jobs == {}
+    assert parts.leases._held == set()
+    assert parts.ended == [live]
+    (settlement,) = parts.spool._queue
+    assert (settlement.job_id, settlement.outcome) == (JOB, "completed")
+    assert settlement.usage == Usage(prompt_tokens=3, completion_tokens=2)
+
+
+async def test_the_engine_is_asked_for_what_the_grant_allows(parts: Parts) -> None:
+    await parts.begin(with_grant(max_tokens=77))
+    call = parts.engines.streams[0].call
+    assert (call.max_tokens, call.prefix, call.stop) == (77, "", ())
+    assert call.messages == [{"role": "user", "content": "hi"}]
+
+
+async def test_cancelling_stops_the_engine_and_settles(parts: Parts) -> None:
+    await parts.begin()
+    assert parts.runner.cancel(JOB, "client")
+    assert parts.engines.streams[0].closed
+    await parts.finished()
+    assert not parts.runner.cancel(JOB, "client")
+    assert [settlement.outcome for settlement in parts.spool._queue] == ["cancelled"]
+
+
+async def test_a_job_may_be_cancelled_before_its_engine_is_asked(parts: Parts) -> None:
+    await parts.log.create(head(durability="none"))
+    parts.runner.start(head(durability="none"), 1).cancel("client")
+    await parts.finished()
+    assert parts.engines.streams == []
+    assert len(parts.spool) == 1
+
+
+async def test_a_job_ends_at_its_deadline(parts: Parts, timers: Timers) -> None:
+    parts.clock.now = NOW + 10
+    live = await parts.begin(with_grant(deadline_s=100.0))
+    await timers.fire(90.0)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["reason"] == "deadline"
+
+
+async def test_a_job_past_its_deadline_ends_at_once(parts: Parts) -> None:
+    parts.clock.now = NOW + 700
+    await parts.log.create(head(durability="none"))
+    live = parts.runner.start(head(durability="none"), 1)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["reason"] == "deadline"
+
+
+# Viewers and the grace.
+
+
+async def test_without_viewers_a_job_ends_after_its_grace(parts: Parts, timers: Timers) -> None:
+    live = await parts.begin(with_grant(detach_grace_s=30.0))
+    await timers.fire(30.0)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["reason"] == "disconnect"
+    assert parts.engines.streams[0].closed
+
+
+async def test_a_job_without_grace_goes_on_alone(parts: Parts, timers: Timers) -> None:
+    await parts.begin()
+    (await parts.watch()).close()
+    assert [timer.seconds for timer in timers.timers] == [600.0]
+
+
+async def test_a_viewer_that_comes_ends_the_grace(parts: Parts, timers: Timers) -> None:
+    await parts.begin(with_grant(detach_grace_s=30.0))
+    watch = await parts.watch()
+    assert timers.of(30.0) == []
+    watch.close()
+    watch.close()
+    assert len(timers.of(30.0)) == 1
+
+
+async def test_the_grace_begins_with_the_last_viewers_leaving(parts: Parts, timers: Timers) -> None:
+    await parts.begin(with_grant(detach_grace_s=30.0))
+    for _ in range(5):
+        (await parts.watch()).close()
+    one, two = await parts.watch(), await parts.watch()
+    one.close()
+    assert timers.of(30.0) == []
+    two.close()
+    assert len(timers.of(30.0)) == 1
+
+
+async def test_viewers_that_leave_an_ended_job_begin_no_grace(parts: Parts, timers: Timers) -> None:
+    live = await parts.begin(with_grant(detach_grace_s=30.0))
+    watch = await parts.watch()
+    live.cancel("client")
+    watch.close()
+    assert timers.of(30.0) == []
+
+
+# The log away, lost, or another's.
+
+
+async def test_a_log_that_stays_away_fails_the_job_and_settles_it(parts: Parts) -> None:
+    live = await parts.begin()
+    watch = await parts.watch()
+    parts.log.away = True
+    parts.engines.streams[0].say(Text("a"))
+    await eventually_async(lambda: parts.writer.failures)
+    parts.monotonic.now = 31.0
+    assert await all_of(watch) == []
+    assert watch.feed.failure is not None
+    await parts.finished()
+    assert live.terminal is not None
+    assert [settlement.code for settlement in parts.spool._queue] == ["log_unavailable"]
+    parts.log.away = False
+
+
+async def test_a_lost_record_fails_the_job_and_settles_it(parts: Parts) -> None:
+    await parts.begin()
+    watch = await parts.watch()
+    parts.log.refuses = "missing"
+    parts.engines.streams[0].say(Text("a"))
+    assert await all_of(watch) == []
+    assert watch.feed.failure is not None
+    await parts.finished()
+    assert [settlement.outcome for settlement in parts.spool._queue] == ["failed"]
+
+
+async def test_a_fenced_relay_settles_nothing(parts: Parts) -> None:
+    live = await parts.begin()
+    parts.log.refuses = "fenced"
+    parts.engines.streams[0].say(Text("a"))
+    await parts.finished()
+    assert live.fenced
+    assert len(parts.spool) == 0
+    assert parts.ended == []
+
+
+async def test_a_slow_log_holds_the_engine_and_loses_nothing(parts: Parts) -> None:
+    await parts.begin()
+    watch = await parts.watch()
+    engine = parts.engines.streams[0]
+    parts.log.open.clear()
+    said = 0
+    while not engine.paused:
+        engine.say(Text("x" * 40))
+        said += 1
+    parts.log.open.set()
+    engine.say(Finish("stop"))
+    events = await all_of(watch)
+    assert len(events) == said + 1
+
+
+# Taking over, and giving up.
+
+
+def orphan(events: list[Event], *, cancelled: bool = False, **changes: object) -> Orphan:
+    state = JobState(head=head(durability="none", **changes), last_seq=len(events))
+    return Orphan(state, 1, cancelled)
+
+
+async def taken_over(parts: Parts, orphaned: Orphan, events: list[Event]) -> LiveJob:
+    await parts.log.create(orphaned.state.head)
+    if events:
+        await parts.log.append([append(events)])
+    return parts.runner.take_over(orphaned, events)
+
+
+async def test_a_taken_over_text_goes_on_where_it_was(parts: Parts) -> None:
+    events = tokens(1, 3)
+    await taken_over(parts, orphan(events), events)
+    engine = await parts.engines.stream()
+    assert (engine.call.prefix, engine.call.max_tokens) == ("t1 t2 t3 ", 97)
+    watch = await parts.watch(cursor=2)
+    engine.say(Text("more"), Finish("stop"))
+    got = await all_of(watch)
+    assert [(event.seq, event.name) for event in got] == [
+        (3, "token"),
+        (4, "notice"),
+        (5, "token"),
+        (6, "job_complete"),
+    ]
+    assert got[1].body()["code"] == "relay_moved"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"messages": [], "tools": [{"type": "function"}]},
+        {"messages": [], "response_format": {"type": "json_object"}},
+    ],
+)
+async def test_what_cannot_be_continued_ends_as_lost(parts: Parts, call: object) -> None:
+    events = tokens(1, 2)
+    live = await taken_over(parts, orphan(events, call=call), events)
+    await parts.finished()
+    assert live.terminal is not None
+    assert (live.terminal.seq, live.terminal.body()["code"]) == (3, "relay_lost")
+    assert parts.engines.streams == []
+    assert len(parts.spool) == 1
+
+
+async def test_a_log_that_cannot_be_read_whole_is_not_continued(parts: Parts) -> None:
+    events = tokens(1, 5)
+    await parts.log.create(head(durability="none"))
+    await parts.log.append([append(events)])
+    live = parts.runner.take_over(orphan(events), events[:2])
+    await parts.finished()
+    assert live.terminal is not None
+    assert (live.terminal.seq, live.terminal.body()["code"]) == (6, "relay_lost")
+
+
+async def test_a_cancelled_orphan_ends_as_cancelled(parts: Parts, timers: Timers) -> None:
+    live = await taken_over(parts, orphan([], cancelled=True), [])
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.name == "job_cancelled"
+    assert timers.timers == []
+
+
+async def test_an_orphan_with_all_its_tokens_ends_with_length(parts: Parts) -> None:
+    events = tokens(1, 3)
+    live = await taken_over(parts, orphan(events, grant=grant(max_tokens=3)), events)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["finish_reason"] == "length"
+
+
+async def test_a_broker_that_ends_ends_its_own_jobs_and_settles_them(tmp_path: Path) -> None:
+    async with running(tmp_path) as parts:
+        live = await parts.begin()
+        watch = await parts.watch()
+        async with asyncio.timeout(5):
+            await parts.runner.aclose()
+        assert live.terminal is not None
+        assert live.terminal.body()["reason"] == "shutdown"
+        assert (await all_of(watch))[-1] == live.terminal
+        assert [settlement.code for settlement in parts.spool._queue] == ["shutdown"]
+        assert parts.runner.jobs == {}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_broker.engines.deltas import Finish, Text
+from stream_broker.log.base import LogUnavailable
+from stream_broker.log.redis import RedisLog
+from stream_broker.takeover import Sweeper
+from stream_broker.tasks import end
+from tests.stream_broker.building import JOB, KEYS, USER, append, head, job_id, tokens
+from tests.stream_broker.parts import Parts, running
+from tests.support.eventually import eventually_async
+
+
+class Heir:
+    """A broker that sweeps a shared log without any patience."""
+
+    def __init__(self, parts: Parts, log: RedisLog) -> None:
+        self.parts = parts
+        self.log = log
+        self.listening: list[str] = []
+        followers: Any = self
+        self.sweeper = Sweeper(
+            log, KEYS.tags, parts.runner, followers, parts.metrics, every=0.0, margin=0.0
+        )
+
+    def listen(self, tag: str) -> None:
+        self.listening.append(tag)
+
+
+@pytest.fixture
+async def heir(tmp_path: Path, redis_log: RedisLog) -> AsyncIterator[Heir]:
+    async with running(tmp_path, redis_log) as parts:
+        heir = Heir(parts, redis_log)
+        task = asyncio.create_task(heir.sweeper.run())
+        yield heir
+        assert not task.done(), "the sweeper must never end by itself"
+        await end([task])
+
+
+async def orphaned(log: RedisLog, job: str = JOB) -> None:
+    """A job whose broker has just died."""
+    await log.create(head(job))
+    await log.append([append(tokens(1, 3, job=job), job=job)])
+    await log.release(job, 1)
+
+
+async def test_an_orphan_is_taken_over_and_finished(heir: Heir) -> None:
+    await orphaned(heir.log)
+    engine = await heir.parts.engines.stream()
+    assert engine.call.prefix == "t1 t2 t3 "
+    engine.say(Text("more"), Finish("stop"))
+    await heir.parts.finished()
+    state = await heir.log.state(JOB)
+    assert state is not None
+    assert (state.status, state.last_seq) == ("completed", 6)
+    assert heir.listening == [KEYS.tags[0]]
+    assert len(heir.parts.spool) == 1
+
+
+async def test_a_job_with_a_living_relay_is_left_alone(heir: Heir) -> None:
+    await heir.log.create(head())
+    await orphaned(heir.log, job_id(1))
+    await heir.parts.engines.stream()
+    assert list(heir.parts.runner.jobs) == [job_id(1)]
+
+
+async def test_the_old_relay_is_refused_from_then_on(heir: Heir) -> None:
+    await orphaned(heir.log)
+    await heir.parts.engines.stream()
+    assert await heir.log.append([append(tokens(4, 4), epoch=1)]) == ["fenced"]
+
+
+async def test_of_two_heirs_one_gets_it(heir: Heir, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with running(tmp_path / "other", heir.log) as parts:
+        other = Heir(parts, heir.log)
+        task = asyncio.create_task(other.sweeper.run())
+        for number in range(8):
+            await orphaned(heir.log, job_id(number))
+        streams = [heir.parts.engines.streams, parts.engines.streams]
+        await eventually_async(lambda: sum(map(len, streams)) >= 8)
+        assert sum(map(len, streams)) == 8
+        await end([task])
+
+
+async def test_a_draining_broker_takes_nothing_over(heir: Heir) -> None:
+    heir.sweeper.draining = True
+    await orphaned(heir.log)
+    for _ in range(20):
+        await heir.log.state(JOB)
+    assert heir.parts.engines.streams == []
+
+
+async def test_a_job_of_ones_own_whose_lease_lapsed_is_kept(heir: Heir, redis: Any) -> None:
+    await heir.log.create(head())
+    heir.parts.runner.start(head(), 1)
+    await heir.parts.engines.stream()
+    await heir.log.release(JOB, 1)
+    relays = KEYS.of_job(JOB).relays  # type: ignore[union-attr]
+
+    async def renewed() -> bool:
+        return bool(await redis.zscore(relays, JOB))
+
+    await eventually_async(renewed)
+    assert len(heir.parts.engines.streams) == 1
+
+
+async def test_an_orphan_that_cannot_be_read_stops_nobody(
+    heir: Heir, redis: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await heir.log.create(head())
+    await redis.hset(KEYS.of_job(JOB).job(JOB), "head", b"{}")  # type: ignore[union-attr]
+    await heir.log.release(JOB, 1)
+    await orphaned(heir.log, job_id(1))
+    await heir.parts.engines.stream()
+    assert list(heir.parts.runner.jobs) == [job_id(1)]
+    assert "ValidationError" in caplog.text
+
+
+async def test_an_outage_is_waited_out(heir: Heir, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def away(*_: object) -> list[str]:
+        asked.set()
+        raise LogUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(heir.log, "orphans", away)
+        async with asyncio.timeout(5):
+            await asked.wait()
+    await orphaned(heir.log)
+    await heir.parts.engines.stream()
+    assert (await heir.parts.directory.state(JOB, USER)).last_seq >= 3
