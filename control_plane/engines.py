@@ -16,7 +16,8 @@ from control_plane.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-PROBE_TIMEOUT_S: Final = 1.0
+# An engine that computes on few cores answers late under load; one that died refuses at once.
+PROBE_TIMEOUT_S: Final = 3.0
 
 
 class EngineWatch:

@@ -81,8 +81,10 @@ async def _serve(options: Options, sock: socket.socket) -> None:
     serving = loop.create_task(server.serve(sockets=[sock]))
     draining = loop.create_task(_drain_when(told, broker))
     stopping = loop.create_task(stop.wait())
-    await asyncio.wait({serving, draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (draining, stopping):
+    failing = loop.create_task(broker.faulty.wait())
+    ends = {serving, draining, stopping, failing}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in ends - {serving}:
         task.cancel()
     server.should_exit = True
     await serving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -45,6 +46,8 @@ from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
 from stream_broker.viewers import Viewers
 
+_LOG = logging.getLogger(__name__)
+
 # Redis must answer a command within this, and a blocking read within its block and this.
 _REDIS_TIMEOUT_S = 1.0
 _BLOCKING_TIMEOUT_S = 5.0
@@ -74,6 +77,7 @@ class Broker:
         clock, monotonic = time.time, time.monotonic
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
+        self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
         self.control = ControlClient(
             cluster.control_url, options.service_key, settings.control_timeout
@@ -216,10 +220,18 @@ class Broker:
                 self.followers.listen(self._home_tag)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run) for run in runs]
+        for task in self._tasks:
+            task.add_done_callback(self._watch)
         try:
             yield
         finally:
             await self._aclose()
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """A broker without one of its parts serves nobody well: it ends, to be restarted."""
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.critical("a part of the broker has died", exc_info=task.exception())
+            self.faulty.set()
 
     async def _aclose(self) -> None:
         await self.runner.aclose()

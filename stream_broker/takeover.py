@@ -82,6 +82,9 @@ class Sweeper:
         self._followers.listen(tag)
         self._runner.take_over(orphan, events)
         self._metrics.takeovers.inc()
+        if await self._log.cancelled(job_id):
+            # Asked for after `acquire`, when nobody here had the job yet.
+            self._runner.cancel(job_id, "client")
         _LOG.warning("%s: taken over at event %d", job_id, orphan.state.last_seq)
 
     async def _read_all(self, job_id: str, last: int) -> list[Event]:

@@ -150,6 +150,11 @@ class RedisLog:
             scripts.CANCEL, [keys.job(job_id), keys.control], [job_id, reason, self._record_ttl]
         )
 
+    async def cancelled(self, job_id: str) -> bool:
+        """Has anybody asked for the job to end?"""
+        async with translated():
+            return bool(await self._redis.hexists(self._of(job_id).job(job_id), "cancel"))
+
     async def renew(self, job_ids: list[str]) -> None:
         """Renews the leases of running relays, one script per home."""
         by_home: dict[Keys, list[str]] = {}

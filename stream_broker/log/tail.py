@@ -45,7 +45,8 @@ class Tail:
         self._on_cancel = on_cancel
         self._windows: dict[str, Window] = {}
         self._wake_id = "0"
-        self._control_id = "$"
+        # From the oldest: a cancellation of a job that is not here, or has ended, does nothing.
+        self._control_id = "0"
         self._loop_task: asyncio.Task[None] | None = None
         self._wakers: set[asyncio.Task[None]] = set()
 
@@ -92,8 +93,6 @@ class Tail:
                 await asyncio.sleep(_RETRY_S)
 
     async def _read_once(self) -> None:
-        if self._control_id == "$":
-            self._control_id = await self._latest_control()
         log_keys = {self._keys.log(job_id): job_id for job_id in self._windows}
         streams: dict[str, str] = {
             self._keys.wake(self._process): self._wake_id,
@@ -127,12 +126,6 @@ class Tail:
         window.advance(window.last)
         if window.ended:
             self.unfollow(job_id)
-
-    async def _latest_control(self) -> str:
-        """Where the control stream stands: what was said before concerns nobody here."""
-        async with translated():
-            entries = await self._commands.xrevrange(self._keys.control, count=1)
-        return entries[0][0].decode() if entries else "0"
 
     async def _check_records(self) -> None:
         """After an outage: a job whose record is gone was lost with its store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -34,6 +35,17 @@ class EnterBody(msgspec.Struct):
     """A session token that was handed over outside of any URL a server sees."""
 
     token: str
+
+
+class PageFiles(StaticFiles):
+    """The page's files, asked for anew each time: modules of two versions do not mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Adds what tells browsers to revalidate and not to guess types."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
 
 def site_routes(context: Context) -> list[BaseRoute]:
@@ -88,5 +100,5 @@ def site_routes(context: Context) -> list[BaseRoute]:
         Route("/readyz", readyz, methods=["GET"]),
         Route("/streamz", streamz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
-        Mount("/static", StaticFiles(directory=PAGE, check_dir=False)),
+        Mount("/static", PageFiles(directory=PAGE, check_dir=False)),
     ]

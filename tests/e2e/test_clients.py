@@ -111,7 +111,7 @@ async def test_a_cut_completion_goes_on_with_its_last_event_id(
     assert finished.json()["id"] == f"chatcmpl-{job_id}"
 
 
-async def test_curl_streams_as_the_banner_says(cluster: Cluster) -> None:
+def test_curl_streams_as_the_banner_says(cluster: Cluster) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
