@@ -36,7 +36,7 @@ from inventory.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HEALTH_EVERY_S: Final = 1.0
+HEALTH_EVERY_S: Final = 0.5
 
 
 def build_app(

@@ -20,6 +20,7 @@ GIVE_UP_AFTER = 3
 # cluster, when it is ended as a whole, gives them this long.
 STOP_GRACE = 3.0
 START_TIMEOUT = 30.0
+ENGINES_KNOWN_TIMEOUT = 5.0
 
 
 class Supervisor:
@@ -57,6 +58,7 @@ class Supervisor:
             if known := failures.subgroup(OkomeError):
                 raise OkomeError(str(known.exceptions[0])) from failures
             raise
+        await self._engines_known()
 
     async def status(self) -> list[dict[str, Any]]:
         """One entry per process, with its health as it is now."""
@@ -78,6 +80,8 @@ class Supervisor:
                 )
             child.start()
         await asyncio.gather(*(self._wait_ready(child, START_TIMEOUT) for child in children))
+        if any(child.spec.role in ("core_gpu", "control") for child in children):
+            await self._engines_known()
 
     async def drain(self, target: str) -> None:
         """Drains the brokers of a node; they are held down once they have ended."""
@@ -118,6 +122,18 @@ class Supervisor:
         child.start()
         await self._wait_ready(child, timeout)
         self._report(f"{spec.name} ({spec.role}) ready after {time.monotonic() - began:.1f} s")
+
+    async def _engines_known(self) -> None:
+        """Waits until the control plane has seen the engines up: it looks twice a second.
+
+        Not for long: an engine that is down is nobody's reason to withhold the rest.
+        """
+        control = next((spec for spec in self._plan if spec.role == "control"), None)
+        deadline = time.monotonic() + ENGINES_KNOWN_TIMEOUT
+        while control is not None and time.monotonic() < deadline:
+            if await self._prober.ask(f"{control.ready_url}?engines=up") is None:
+                return
+            await asyncio.sleep(0.1)
 
     async def _wait_ready(self, child: Child, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from contracts.problems import ProblemError
 from control_plane.metrics import CONTENT_TYPE
 from control_plane.plane import Plane
 from control_plane.store.leases import all_live_leases
@@ -32,9 +33,15 @@ class Operations:
         """The process answers."""
         return respond({"status": "ok"})
 
-    async def ready(self, _: Request) -> Response:
-        """The store answers too, else 503. Engines do not count: a grant tells of them."""
+    async def ready(self, request: Request) -> Response:
+        """The store answers too, else 503. Engines do not count: a grant tells of them.
+
+        They do for `?engines=up`, which a launcher asks before it says that all is ready.
+        """
         await self._plane.database.read(_nothing)
+        down = [url for url, state in self._plane.engines.states.items() if not state.healthy]
+        if down and request.query_params.get("engines") == "up":
+            raise ProblemError("no_engine", f"{down[0]} does not answer")
         return respond({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:

@@ -22,6 +22,8 @@ def kill(cluster: Cluster, node: str) -> None:
 async def whole(cluster: Cluster) -> None:
     """Returns when every process is healthy again."""
     eventually(lambda: all(n["healthy"] for n in cluster.status()["nodes"]), within=20)
+    control = f"http://{cluster.net}25:8000/readyz?engines=up"
+    eventually(lambda: httpx.get(control, trust_env=False).status_code == 200, within=20)
 
 
 async def test_the_control_plane_killed_changes_nothing_in_a_stream(
@@ -130,6 +132,7 @@ async def test_a_drained_broker_s_streams_go_on_elsewhere(
     home = f"okome-node-{job_id[1:3]}"
     cluster.drain(home)
     seen = await reader.read()
+    eventually(lambda: cluster.node(home)["state"] == "stopped", within=20)
     cluster.start(home)
 
     assert numbered(seen)

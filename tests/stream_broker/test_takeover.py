@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stream_broker.engines.deltas import Finish, Text
+from stream_broker.events import Event
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
 from stream_broker.takeover import Sweeper
@@ -61,6 +62,25 @@ async def test_an_orphan_is_taken_over_and_finished(heir: Heir) -> None:
     assert (state.status, state.last_seq) == ("completed", 6)
     assert heir.listening == [KEYS.tags[0]]
     assert len(heir.parts.spool) == 1
+
+
+async def test_a_cancellation_during_the_takeover_is_obeyed(
+    heir: Heir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = heir.log.read
+
+    async def cancelled_meanwhile(job: str, after: int, max_bytes: int) -> list[Event]:
+        await heir.log.request_cancel(job, "client")
+        return await read(job, after, max_bytes)
+
+    monkeypatch.setattr(heir.log, "read", cancelled_meanwhile)
+    await orphaned(heir.log)
+
+    async def cancelled() -> bool:
+        state = await heir.log.state(JOB)
+        return state is not None and state.status == "cancelled"
+
+    await eventually_async(cancelled)
 
 
 async def test_a_job_with_a_living_relay_is_left_alone(heir: Heir) -> None:

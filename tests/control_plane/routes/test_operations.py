@@ -15,6 +15,13 @@ async def test_ready_for_grants_also_while_engines_are_down(control: Harness) ->
     assert (await control.client.get("/readyz")).status_code == 200
 
 
+async def test_a_launcher_may_ask_for_the_engines_too(control: Harness) -> None:
+    assert (await control.client.get("/readyz?engines=up")).status_code == 200
+    await control.put_down("b.test")
+    answer = await control.client.get("/readyz?engines=up")
+    assert (answer.status_code, answer.json()["code"]) == (503, "no_engine")
+
+
 async def test_not_ready_without_the_store(control: Harness) -> None:
     await control.plane.database.close()
     answer = await control.client.get("/readyz")
