@@ -70,74 +70,18 @@ class Broker:
     """All parts of one broker. `app` serves; `drain` and the lifespan end it."""
 
     def __init__(self, options: Options) -> None:
-        settings = options.settings
-        cluster = options.cluster
-        node = cluster.node(options.node)
-        home = Home(node.number, options.worker)
-        clock, monotonic = time.time, time.monotonic
-        self._settings = settings
+        self._settings = options.settings
         self._tasks: list[asyncio.Task[None]] = []
+        self._keys = KeySpace(options.cluster)
+        self._home = Home(options.cluster.node(options.node).number, options.worker)
+        self._home_tag = options.cluster.log_tag(*self._home)
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
-        self.control = ControlClient(
-            cluster.control_url, options.service_key, settings.control_timeout
-        )
-        self.policy = PolicyHolder(self.control, monotonic, poll=settings.policy_poll)
-        self.engines = EngineClient(
-            settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
-        )
-        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
-        self.spool = SettlementSpool(
-            options.state / f"settlements-{home}.jsonl",
-            self.control,
-            max_bytes=settings.spool_max,
-        )
-        self._keys = KeySpace(cluster)
+        self._build_control(options)
         self._build_logs(options)
-        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
-        self.runner = Runner(
-            settings,
-            options.node,
-            self.engines,
-            self.writers,
-            self.leases,
-            self.spool,
-            self.metrics,
-            self.redis_log,
-            self._remember,
-            clock=clock,
-            monotonic=monotonic,
-        )
+        self._build_runner(options)
         self._build_following(options)
-        self.directory = Directory(home, self.runner, self.memory, self.redis_log, self.followers)
-        self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
-        self.acceptance = Acceptance(
-            settings,
-            home,
-            options.process,
-            options.node,
-            self.control,
-            self.policy,
-            self.runner,
-            self.directory,
-            self.memory,
-            self.redis_log,
-            clock,
-        )
-        self.context = Context(
-            settings=settings,
-            node=options.node,
-            policy=self.policy,
-            authenticate=Authenticator(self.policy, clock),
-            acceptance=self.acceptance,
-            directory=self.directory,
-            conversations=self.conversations,
-            runner=self.runner,
-            viewers=self.viewers,
-            metrics=self.metrics,
-            shared_log=self.redis_log is not None,
-        )
-        self._home_tag = cluster.log_tag(*home)
+        self._build_context(options)
         self._gauges()
         self.app = self._build_app()
 
@@ -153,6 +97,19 @@ class Broker:
                 await self.viewers.all_gone()
         except TimeoutError:
             return
+
+    def _build_control(self, options: Options) -> None:
+        settings = options.settings
+        self.control = ControlClient(
+            options.cluster.control_url, options.service_key, settings.control_timeout
+        )
+        self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
+        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
+        self.spool = SettlementSpool(
+            options.state / f"settlements-{self._home}.jsonl",
+            self.control,
+            max_bytes=settings.spool_max,
+        )
 
     def _build_logs(self, options: Options) -> None:
         settings = options.settings
@@ -174,6 +131,26 @@ class Broker:
             )
             self.writers["local"] = LogWriter(self.redis_log, time.monotonic)
 
+    def _build_runner(self, options: Options) -> None:
+        settings = options.settings
+        self.engines = EngineClient(
+            settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
+        )
+        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
+        self.runner = Runner(
+            settings,
+            options.node,
+            self.engines,
+            self.writers,
+            self.leases,
+            self.spool,
+            self.metrics,
+            self.redis_log,
+            self._remember,
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+
     def _build_following(self, options: Options) -> None:
         self.followers: Followers | None = None
         self.sweeper: Sweeper | None = None
@@ -189,6 +166,39 @@ class Broker:
             self.sweeper = Sweeper(
                 self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
             )
+
+    def _build_context(self, options: Options) -> None:
+        settings = options.settings
+        self.directory = Directory(
+            self._home, self.runner, self.memory, self.redis_log, self.followers
+        )
+        self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
+        self.acceptance = Acceptance(
+            settings,
+            self._home,
+            options.process,
+            options.node,
+            self.control,
+            self.policy,
+            self.runner,
+            self.directory,
+            self.memory,
+            self.redis_log,
+            time.time,
+        )
+        self.context = Context(
+            settings=settings,
+            node=options.node,
+            policy=self.policy,
+            authenticate=Authenticator(self.policy, time.time),
+            acceptance=self.acceptance,
+            directory=self.directory,
+            conversations=self.conversations,
+            runner=self.runner,
+            viewers=self.viewers,
+            metrics=self.metrics,
+            shared_log=self.redis_log is not None,
+        )
 
     def _build_app(self) -> Starlette:
         context = self.context

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from contracts.problems import ProblemError
+from stream_broker.authn import Principal
 from stream_broker.context import Context
 from stream_broker.directory import Watch
 from stream_broker.log.base import LogUnavailable
@@ -49,35 +50,7 @@ def job_routes(context: Context) -> list[Route]:
 
     async def stream(request: Request) -> Response | ASGIApp:
         principal = await context.authenticate(request.headers)
-        job_id = request.query_params.get("job_id")
-        if not job_id:
-            raise ProblemError("invalid_request", "Name a job", field="job_id")
-        cursor = cursor_of(request)
-        heartbeat = heartbeat_of(request, context.settings.heartbeat)
-        context.viewers.check_room()
-
-        async def find(at: int) -> Watch:
-            return await context.directory.watch(job_id, principal.user_id, at)
-
-        try:
-            watch = await find(cursor)
-        except LogUnavailable:
-            watch = None
-        if watch is not None and watch.feed.ended:
-            watch.close()
-            return Response(status_code=204)
-        return EventStream(
-            job_id,
-            watch,
-            find,
-            NativeView(),
-            context.viewers,
-            cursor=cursor,
-            heartbeat=heartbeat,
-            send_timeout=context.settings.send_timeout,
-            node=context.node,
-            resumable=watch is None or watch.state.head.durability != "none",
-        )
+        return await _stream(context, principal, request)
 
     return [
         Route("/v1/jobs", create, methods=["POST"]),
@@ -85,6 +58,38 @@ def job_routes(context: Context) -> list[Route]:
         Route("/v1/jobs/{job_id}/cancel", cancel, methods=["POST"]),
         Route("/v1/stream", stream, methods=["GET"]),
     ]
+
+
+async def _stream(context: Context, principal: Principal, request: Request) -> Response | ASGIApp:
+    job_id = request.query_params.get("job_id")
+    if not job_id:
+        raise ProblemError("invalid_request", "Name a job", field="job_id")
+    cursor = cursor_of(request)
+    heartbeat = heartbeat_of(request, context.settings.heartbeat)
+    context.viewers.check_room()
+
+    async def find(at: int) -> Watch:
+        return await context.directory.watch(job_id, principal.user_id, at)
+
+    try:
+        watch = await find(cursor)
+    except LogUnavailable:
+        watch = None
+    if watch is not None and watch.feed.ended:
+        watch.close()
+        return Response(status_code=204)
+    return EventStream(
+        job_id,
+        watch,
+        find,
+        NativeView(),
+        context.viewers,
+        cursor=cursor,
+        heartbeat=heartbeat,
+        send_timeout=context.settings.send_timeout,
+        node=context.node,
+        resumable=watch is None or watch.state.head.durability != "none",
+    )
 
 
 def _created(state: JobState) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.page.chat import Chat, open_chat
-from tests.support.browser import browser as browser
 from tests.support.cluster import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="session")]

@@ -12,7 +12,6 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.page.chat import Chat, open_chat
-from tests.support.browser import browser as browser
 from tests.support.scripted_wire import ScriptedWire, scripted_wire
 
 HERE = Path(__file__).parent
