@@ -18,9 +18,8 @@ from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
 from stream_broker.record import JobState
 from stream_broker.running import Runner
+from stream_broker.text import text_of
 from stream_broker.window import Window
-
-_TEXT_READ = 256 << 10
 
 
 class Watch:
@@ -104,19 +103,7 @@ class Directory:
         if state.log_expired:
             return None
         log = self._log(state.head.durability)
-        parts: list[str] = []
-        cursor = 0
-        while cursor < state.last_seq:
-            events = await log.read(state.head.job_id, cursor, _TEXT_READ)
-            if not events:
-                return None
-            parts.extend(
-                event.body()["token"]
-                for event in events
-                if event.seq <= state.last_seq and event.name == "token"
-            )
-            cursor = events[-1].seq
-        return "".join(parts)
+        return await text_of(log, state.head.job_id, state.last_seq)
 
     async def cancel(self, state: JobState) -> None:
         """Cancels a job on behalf of its owner, wherever its relay is."""

@@ -37,7 +37,7 @@ class EngineHandle(Protocol):
 
 
 class LiveJob:
-    """One running job.
+    """One running job. `engine` is the number of the grant's engine that serves it.
 
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
     `max_pause` in seconds.
@@ -61,6 +61,7 @@ class LiveJob:
         self.relay = relay
         self.window = window
         self.done = asyncio.Event()
+        self.engine = 0
         self.viewers = 0
         self.grace: asyncio.TimerHandle | None = None
         self.fenced = False
@@ -83,10 +84,12 @@ class LiveJob:
         return self.terminal is None and not self._released
 
     def attach(self, engine: EngineHandle) -> None:
-        """The engine's stream has begun."""
+        """An engine's stream has begun, the first one or one that goes on."""
         self._engine = engine
         if self.relay.state != "open" or self._released:
             engine.close()
+        elif self._paused:
+            engine.pause()
 
     def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls `action` after `seconds`, unless the job has ended by then."""
@@ -129,6 +132,7 @@ class LiveJob:
         ended = self.window.ended and self.terminal is not None
         return JobState(
             head=self.head,
+            engine=self.engine,
             last_seq=self.window.durable,
             first_token_at=self.relay.gaps.first,
             ended_at=self.ended_at if ended else None,

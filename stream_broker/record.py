@@ -43,10 +43,12 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 class JobState(msgspec.Struct, kw_only=True):
     """A record as it stands: the head, how far the durable log goes, and how it ended.
 
-    `end` is the data of the terminal event; `log_expired` says that only this is left.
+    `engine` is the number of the grant's engine that served last; `end` is the data of the
+    terminal event; `log_expired` says that only this is left.
     """
 
     head: JobHead
+    engine: int = 0
     last_seq: int = 0
     first_token_at: float | None = None
     ended_at: float | None = None
@@ -72,7 +74,7 @@ class JobState(msgspec.Struct, kw_only=True):
             "job_id": self.head.job_id,
             "status": self.status,
             "model": self.head.model,
-            "engine": self.head.grant.engine.kind,
+            "engine": self.head.grant.targets[self.engine].kind,
             "created_at": self.head.created_at,
             "first_token_at": self.first_token_at,
             "ended_at": self.ended_at,

@@ -11,10 +11,13 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from inventory.settings import Settings
+from stream_broker.continuing import able, obstacle
+from stream_broker.ending import Ending
 from stream_broker.engine_run import EngineRun
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
+from stream_broker.grace import Grace
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import LogUnavailable, Orphan
@@ -24,7 +27,6 @@ from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
-from stream_broker.settling import settlement_of
 from stream_broker.tasks import end
 from stream_broker.window import Window
 
@@ -34,7 +36,6 @@ _LOG = logging.getLogger(__name__)
 WINDOW_BYTES = 128 << 10
 # How long the ends of jobs may take to be written and settled at a shutdown (seconds).
 _LAST_FLUSH_S = 1.0
-_LOG_RETRY_S = 1.0
 
 
 class Runner:
@@ -60,10 +61,9 @@ class Runner:
         self._engines = engines
         self._writers = writers
         self._leases = leases
-        self._spool = spool
-        self._metrics = metrics
         self._redis_log = redis_log
-        self._on_end = on_end
+        self._ending = Ending(node, spool, metrics, on_end, clock)
+        self._grace = Grace(redis_log)
         self._clock = clock
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,7 +77,7 @@ class Runner:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
             live.notice("not_resumable", "the event log is away: this job lives on one broker")
-        self._spawn(live, head, prefix="")
+        self._spawn(live, head, text="")
         return live
 
     def take_over(self, orphan: Orphan, events: list[Event]) -> LiveJob:
@@ -89,15 +89,16 @@ class Runner:
         relay.last_seq = orphan.state.last_seq
         window = Window(WINDOW_BYTES, relay.last_seq)
         live = self._live(head, orphan.epoch, window, relay)
+        live.engine = orphan.state.engine
         if orphan.cancelled:
             live.cancel("client")
-        elif not (whole and _continuable(head, relay)):
-            live.fail("relay_lost", "the broker died and this answer cannot be continued")
+        elif (reason := _lost(live, whole=whole)) is not None:
+            live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
             if relay.produced >= head.grant.limits.max_tokens:
                 live.finish("length")
-        self._spawn(live, head, prefix=text)
+        self._spawn(live, head, text=text)
         return live
 
     def cancel(self, job_id: str, reason: str) -> bool:
@@ -109,14 +110,11 @@ class Runner:
 
     def viewer_joined(self, live: LiveJob) -> None:
         """One more viewer on this broker: the grace, if it runs, is over."""
-        live.viewers += 1
-        _disarm(live)
+        self._grace.joined(live)
 
     def viewer_left(self, live: LiveJob) -> None:
         """One less; the last one starts the grace."""
-        live.viewers -= 1
-        if live.viewers == 0:
-            self._arm_grace(live)
+        self._grace.left(live)
 
     async def renew(self) -> None:
         """Renews the relays' leases in the log until cancelled."""
@@ -148,6 +146,7 @@ class Runner:
         if ending:
             await asyncio.wait(ending, timeout=_LAST_FLUSH_S)
         await end(self._tasks)
+        await self._grace.aclose()
 
     def _relay(self, head: JobHead) -> Relay:
         return Relay(
@@ -172,26 +171,28 @@ class Runner:
         self.jobs[head.job_id] = live
         return live
 
-    def _spawn(self, live: LiveJob, head: JobHead, prefix: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(live, head, prefix))
+    def _spawn(self, live: LiveJob, head: JobHead, text: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(live, head, text))
         self._tasks.add(task)
         self._runs[live] = task
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, live: LiveJob, head: JobHead, prefix: str) -> None:
+    async def _run(self, live: LiveJob, head: JobHead, text: str) -> None:
         grant = head.grant
         self._leases.hold(grant.lease.id)
         if live.terminal is None:
             left = head.created_at + grant.limits.deadline_s - self._clock()
             live.after(max(0.0, left), lambda: live.cancel("deadline"))
-        self._arm_grace(live)
-        targets = [grant.engine, *grant.fallbacks]
-        call = _call(head, prefix, live.relay.produced)
-        run = EngineRun(live, targets, self._engines, call)
+        self._grace.arm(live)
+        log = self._writers[head.durability].log
+        patience = self._settings.max_pause
+        run = EngineRun(live, self._engines, log, _call(head), patience=patience)
         try:
-            await run.start()
+            await run.start(text)
+            # Not to be kept for as long as the job runs: it may be as long as its log.
+            del text
             await live.done.wait()
-            await self._settle(live)
+            await self._ending.settle(live, log)
         except asyncio.CancelledError:
             live.release()
             await self._hand_over(live)
@@ -211,70 +212,21 @@ class Runner:
         except LogUnavailable:
             _LOG.warning("%s: not handed over, its lease will end", live.head.job_id)
 
-    def _arm_grace(self, live: LiveJob) -> None:
-        grace = live.head.grant.limits.detach_grace_s
-        if grace is not None and live.viewers == 0 and live.running:
-            self._arm_grace_for(live, grace)
 
-    def _arm_grace_for(self, live: LiveJob, seconds: float) -> None:
-        _disarm(live)
-        live.grace = live.after(seconds, lambda: self._spawn_grace(live))
-
-    def _spawn_grace(self, live: LiveJob) -> None:
-        live.grace = None
-        task = asyncio.get_running_loop().create_task(self._grace_over(live))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _grace_over(self, live: LiveJob) -> None:
-        if live.viewers or not live.running:
-            return
-        if self._redis_log is not None and live.head.durability != "none":
-            try:
-                left = await self._redis_log.seen_for(live.head.job_id)
-            except LogUnavailable:
-                left = _LOG_RETRY_S
-            if live.viewers or live.grace is not None:
-                return
-            if left > 0:
-                self._arm_grace_for(live, left)
-                return
-        live.cancel("disconnect")
-
-    async def _settle(self, live: LiveJob) -> None:
-        """Reports the end, once, by whoever wrote it."""
-        if live.terminal is None or live.fenced:
-            return
-        self._metrics.job_ended(live.terminal.name, live.head.kind, live.terminal.body())
-        settlement = settlement_of(
-            live.head,
-            live.terminal,
-            node=self._node,
-            first_token_at=live.relay.gaps.first,
-            ended_at=live.ended_at or self._clock(),
-        )
-        self._spool.add(settlement)
-        await self._on_end(live)
-
-
-def _call(head: JobHead, prefix: str, produced: int) -> EngineCall:
+def _call(head: JobHead) -> EngineCall:
     members = dict(head.call)
     members["stop"] = tuple(members.get("stop", ()))
-    return EngineCall(
-        model=head.grant.engine.model,
-        max_tokens=max(1, head.grant.limits.max_tokens - produced),
-        prefix=prefix,
-        **members,
-    )
+    grant = head.grant
+    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
 
 
-def _disarm(live: LiveJob) -> None:
-    if live.grace is not None:
-        live.grace.cancel()
-        live.grace = None
-
-
-def _continuable(head: JobHead, relay: Relay) -> bool:
-    """May the text be continued from its prefix (CONTRACT, promise 4)?"""
-    guided = head.call.get("tools") or head.call.get("response_format")
-    return not (guided or relay.tool_calls or relay.reasoned)
+def _lost(live: LiveJob, *, whole: bool) -> str | None:
+    """Why a job whose relay has died cannot go on; None if it can."""
+    grant, relay = live.head.grant, live.relay
+    if not whole:
+        return "its log cannot be read whole"
+    if reason := obstacle(live.head, relay):
+        return reason
+    if not able(grant, range(len(grant.targets)), begun=relay.said):
+        return "no engine goes on behind a text"
+    return None

@@ -83,6 +83,9 @@ class EventLog(Protocol):
     async def state(self, job_id: str) -> JobState | None:
         """The job's record, or None when there is none."""
 
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """Says which engine of the grant serves the job now; an old `epoch` says nothing."""
+
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """Claims `key` for `claim`, or returns the claim that stands.
 

@@ -115,6 +115,11 @@ class RedisLog:
         state.relayed = leased is not None
         return state
 
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """A member of the record."""
+        keys = self._of(job_id)
+        await self._scripts.run(scripts.NOTE_ENGINE, [keys.job(job_id)], [epoch, engine])
+
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """SET NX, and a compare-and-set for an abandoned one; see EventLog."""
         name = self._keys.of_claim(key).claim(key)
@@ -230,6 +235,7 @@ def _state_of(record: dict[bytes, bytes]) -> JobState:
     end = record.get(b"end")
     return JobState(
         head=_HEAD.decode(record[b"head"]),
+        engine=int(record.get(b"engine", 0)),
         last_seq=int(record[b"last_seq"]),
         first_token_at=_time(record.get(b"first_token_at")),
         ended_at=_time(record.get(b"ended_at")),

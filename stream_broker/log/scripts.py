@@ -54,6 +54,14 @@ end
 return 1
 """
 
+# KEYS: job. ARGV: epoch, number of the engine that serves.
+NOTE_ENGINE = """
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'engine', ARGV[2])
+end
+return 1
+"""
+
 # KEYS: relays. ARGV: lease ms, job ids.
 RENEW = (
     _NOW

@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contracts.grants import Usage
-from stream_broker.engines.deltas import Finish, Text
+from stream_broker.engines.deltas import Failure, Finish, Reasoning, Text
 from stream_broker.events import Event
 from stream_broker.live import LiveJob
-from stream_broker.log.base import Orphan
+from stream_broker.log.base import LogUnavailable, Orphan
 from stream_broker.record import JobState
 from tests.stream_broker.building import (
     JOB,
     NOW,
+    OTHER_TARGET,
+    TARGET,
     append,
     grant,
     head,
@@ -230,8 +233,66 @@ async def test_what_cannot_be_continued_ends_as_lost(parts: Parts, call: object)
     await parts.finished()
     assert live.terminal is not None
     assert (live.terminal.seq, live.terminal.body()["code"]) == (3, "relay_lost")
+    assert live.terminal.body()["retryable"] is True
     assert parts.engines.streams == []
     assert len(parts.spool) == 1
+
+
+async def test_without_an_engine_that_goes_on_behind_a_text_the_job_is_lost(parts: Parts) -> None:
+    events = tokens(1, 2)
+    unproven = msgspec.structs.replace(TARGET, continues=False)
+    job = msgspec.structs.replace(grant(), engine=unproven)
+    live = await taken_over(parts, orphan(events, grant=job), events)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["code"] == "relay_lost"
+    assert "no engine" in live.terminal.body()["message"]
+
+
+async def test_what_has_not_begun_is_asked_for_again_by_whoever_takes_over(parts: Parts) -> None:
+    guided = {"messages": [], "response_format": {"type": "json_object"}}
+    unproven = msgspec.structs.replace(TARGET, continues=False)
+    job = msgspec.structs.replace(grant(), engine=unproven)
+    await taken_over(parts, orphan([], call=guided, grant=job), [])
+    engine = await parts.engines.stream()
+    assert (engine.call.prefix, engine.call.response_format) == ("", {"type": "json_object"})
+
+
+async def test_whoever_takes_over_begins_with_the_engine_that_served_last(parts: Parts) -> None:
+    events = tokens(1, 1)
+    orphaned = orphan(events, grant=grant(fallbacks=(OTHER_TARGET,)))
+    orphaned.state.engine = 1
+    await taken_over(parts, orphaned, events)
+    (await parts.engines.stream()).say(Failure("engine_unreachable", "x"))
+    assert (await parts.engines.stream(2)).target == TARGET
+    assert parts.engines.streams[0].target == OTHER_TARGET
+
+
+async def test_a_kept_session_gets_its_text_with_the_settlement(parts: Parts) -> None:
+    await parts.begin(head(durability="none", session_id="s"))
+    parts.engines.streams[0].say(Text("a"), Reasoning("hm"), Text("b"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == ["ab"]
+
+
+async def test_without_a_session_no_text_leaves_the_broker(parts: Parts) -> None:
+    await parts.begin()
+    parts.engines.streams[0].say(Text("a"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
+
+
+async def test_a_text_that_cannot_be_read_does_not_hold_its_settlement(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise LogUnavailable("away")
+
+    await parts.begin(head(durability="none", session_id="s"))
+    monkeypatch.setattr(parts.log, "read", away)
+    parts.engines.streams[0].say(Text("a"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
 
 
 async def test_a_log_that_cannot_be_read_whole_is_not_continued(parts: Parts) -> None:

@@ -22,7 +22,12 @@ from tests.support.eventually import eventually_async
 
 def settlement(number: int) -> Settlement:
     return settlement_of(
-        head(job_id(number)), complete(1), node="n", first_token_at=None, ended_at=NOW
+        head(job_id(number)),
+        complete(1),
+        engine="vllm",
+        node="n",
+        first_token_at=None,
+        ended_at=NOW,
     )
 
 

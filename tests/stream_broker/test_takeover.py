@@ -13,7 +13,17 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
-from tests.stream_broker.building import JOB, KEYS, USER, append, head, job_id, tokens
+from tests.stream_broker.building import (
+    JOB,
+    KEYS,
+    OTHER_TARGET,
+    USER,
+    append,
+    grant,
+    head,
+    job_id,
+    tokens,
+)
 from tests.stream_broker.parts import Parts, running
 from tests.support.eventually import eventually_async
 
@@ -157,3 +167,16 @@ async def test_an_outage_is_waited_out(heir: Heir, monkeypatch: pytest.MonkeyPat
     await orphaned(heir.log)
     await heir.parts.engines.stream()
     assert (await heir.parts.directory.state(JOB, USER)).last_seq >= 3
+
+
+async def test_the_engine_that_served_is_known_to_whoever_takes_over(
+    heir: Heir, redis_log: RedisLog
+) -> None:
+    other = grant(fallbacks=(OTHER_TARGET,))
+    await redis_log.create(head(grant=other))
+    await redis_log.note_engine(JOB, 1, 1)
+    await redis_log.note_engine(JOB, 9, 0)
+    await redis_log.release(JOB, 1)
+    engine = await heir.parts.engines.stream()
+    assert engine.target == OTHER_TARGET
+    assert (await heir.parts.directory.state(JOB, USER)).engine == 1
