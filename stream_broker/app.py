@@ -147,6 +147,7 @@ class Broker:
             self.metrics,
             self.redis_log,
             self._remember,
+            self.policy.targets,
             clock=time.time,
             monotonic=time.monotonic,
         )

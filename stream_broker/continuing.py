@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from contracts.grants import Grant
+from contracts.grants import EngineTarget
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 
@@ -28,16 +28,14 @@ def obstacle(head: JobHead, relay: Relay) -> str | None:
     return None
 
 
-def able(grant: Grant, engines: Iterable[int], *, begun: bool) -> list[int]:
-    """Those of `engines` (numbers in `grant.targets`) that may be asked next.
+def able(targets: Sequence[EngineTarget], numbers: Iterable[int], *, begun: bool) -> list[int]:
+    """Those of `numbers` (places in `targets`) that may be asked next.
 
     Of an answer that has `begun`, only those that go on behind a text.
     """
-    targets = grant.targets
-    return [number for number in engines if targets[number].continues or not begun]
+    return [number for number in numbers if targets[number].continues or not begun]
 
 
-def in_order(grant: Grant, first: int) -> list[int]:
-    """All engines of a grant, beginning with the one that served last."""
-    others = [number for number in range(len(grant.targets)) if number != first]
-    return [first, *others]
+def in_order(count: int, first: int) -> list[int]:
+    """All of so many engines, beginning with the one that served last."""
+    return [first, *(number for number in range(count) if number != first)]

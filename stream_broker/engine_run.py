@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
+from contracts.grants import EngineTarget
 from stream_broker.continuing import able, in_order, obstacle
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
@@ -31,13 +33,15 @@ _LOG_RETRY_S = 0.2
 class EngineRun:
     """The sink of a job's engines, one after the other.
 
-    `call` is the engine call without its prefix; `patience`: seconds to wait for a log
-    that is to tell the text so far. What has been said is never kept in memory.
+    `targets` are those of its grant, with the latest that is known of them; `call` is the
+    engine call without its prefix; `patience`: seconds to wait for a log that is to tell
+    the text so far. What has been said is never kept in memory.
     """
 
     def __init__(
         self,
         live: LiveJob,
+        targets: Sequence[EngineTarget],
         client: EngineClient,
         log: EventLog,
         call: EngineCall,
@@ -49,8 +53,8 @@ class EngineRun:
         self._log = log
         self._call = call
         self._patience = patience
-        self._targets = live.head.grant.targets
-        self._left = in_order(live.head.grant, live.engine)
+        self._targets = targets
+        self._left = in_order(len(targets), live.engine)
         self._failure = Failure("internal", "no engine of this job can be asked")
         self._seam: Seam | None = None
         self._moved = False
@@ -141,7 +145,7 @@ class EngineRun:
             return None
 
     def _able(self) -> list[int]:
-        return able(self._live.head.grant, self._left, begun=self._live.relay.said)
+        return able(self._targets, self._left, begun=self._live.relay.said)
 
     async def _ask(self, number: int, text: str) -> bool:
         """Asks one engine; it is not asked again. Returns whether it could be."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
 from stream_broker.continuing import able, obstacle
 from stream_broker.ending import Ending
@@ -52,6 +53,7 @@ class Runner:
         metrics: BrokerMetrics,
         redis_log: RedisLog | None,
         on_end: Callable[[LiveJob], Awaitable[None]],
+        targets: Callable[[Grant], list[EngineTarget]],
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -64,6 +66,7 @@ class Runner:
         self._redis_log = redis_log
         self._ending = Ending(node, spool, metrics, on_end, clock)
         self._grace = Grace(redis_log)
+        self._targets = targets
         self._clock = clock
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +95,7 @@ class Runner:
         live.engine = orphan.state.engine
         if orphan.cancelled:
             live.cancel("client")
-        elif (reason := _lost(live, whole=whole)) is not None:
+        elif (reason := _lost(live, self._targets(head.grant), whole=whole)) is not None:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
@@ -186,7 +189,8 @@ class Runner:
         self._grace.arm(live)
         log = self._writers[head.durability].log
         patience = self._settings.max_pause
-        run = EngineRun(live, self._engines, log, _call(head), patience=patience)
+        targets = self._targets(head.grant)
+        run = EngineRun(live, targets, self._engines, log, _call(head), patience=patience)
         try:
             await run.start(text)
             # Not to be kept for as long as the job runs: it may be as long as its log.
@@ -220,13 +224,12 @@ def _call(head: JobHead) -> EngineCall:
     return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
 
 
-def _lost(live: LiveJob, *, whole: bool) -> str | None:
+def _lost(live: LiveJob, targets: list[EngineTarget], *, whole: bool) -> str | None:
     """Why a job whose relay has died cannot go on; None if it can."""
-    grant, relay = live.head.grant, live.relay
     if not whole:
         return "its log cannot be read whole"
-    if reason := obstacle(live.head, relay):
+    if reason := obstacle(live.head, live.relay):
         return reason
-    if not able(grant, range(len(grant.targets)), begun=relay.said):
+    if not able(targets, range(len(targets)), begun=live.relay.said):
         return "no engine goes on behind a text"
     return None

@@ -174,6 +174,7 @@ class Parts:
             self.metrics,
             redis_log,
             self._on_end,
+            lambda grant: grant.targets,
             clock=self.clock,
             monotonic=self.monotonic,
         )

@@ -14,6 +14,7 @@ from contracts.policy import PolicySnapshot, hash_key
 from contracts.tokens import load_public_keys, verify_token
 from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, NOW, Clock, Harness, settlement
+from tests.support.eventually import eventually_async
 
 INTERNAL = [
     ("POST", "/grants"),
@@ -58,6 +59,24 @@ async def test_a_grant_names_engine_limits_lease_and_reservation(control: Harnes
     assert grant.reservation.tokens == 110
     assert grant.lease.ttl_s == 30.0
     assert grant.degraded_until is None
+
+
+async def test_grants_and_policy_tell_which_engines_continue_a_text(
+    control: Harness, clock: Clock
+) -> None:
+    async def told() -> list[bool]:
+        grant = msgspec.json.decode((await control.grant()).content, type=Grant)
+        body = (await control.internal("GET", "/policy")).content
+        snapshot = msgspec.json.decode(body, type=PolicySnapshot)
+        small = next(model for model in snapshot.models if model.id == "small")
+        return [engine.continues for engine in (*grant.targets, *small.engines)]
+
+    assert await told() == [False] * 4
+    await eventually_async(lambda: not control.plane.prober.untried)
+    control.engines.continues = True
+    clock.now += 3
+    await control.plane.prober.check()
+    assert await told() == [True] * 4
 
 
 @pytest.mark.parametrize(
