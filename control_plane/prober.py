@@ -84,7 +84,10 @@ class Prober:
         """Probes the engines that are due, all at the same time."""
         now = self._clock()
         asked = [e for e, proof in self._proofs.items() if due(proof, self._health(e), now)]
-        await asyncio.gather(*(self._prove(engine) for engine in asked))
+        # All are waited for, also when this is cancelled: they share the client.
+        for result in await asyncio.gather(*map(self._prove, asked), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _prove(self, engine: EngineTarget) -> None:
         health = self._health(engine)

@@ -11,7 +11,7 @@ from contracts.problems import ProblemError
 from inventory.model import Durability
 from stream_broker.feed import Feed
 from stream_broker.followers import Followers
-from stream_broker.ids import Home, home_of
+from stream_broker.ids import Home, home_of, time_of
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog
 from stream_broker.log.memory import MemoryLog
@@ -39,7 +39,12 @@ class Watch:
 
 
 class Directory:
-    """Looks jobs up for their owners."""
+    """Looks jobs up for their owners.
+
+    `look` hears of viewers of a job relayed elsewhere: its relay may have died, and whoever
+    is asked for it is to find that out first. `was_away(job_id, at)`: was the log of the
+    job's home away at that Unix time, as far as this broker saw?
+    """
 
     def __init__(
         self,
@@ -48,12 +53,16 @@ class Directory:
         memory: MemoryLog,
         redis: RedisLog | None,
         followers: Followers | None,
+        look: Callable[[], None] = lambda: None,
+        was_away: Callable[[str, float], bool] = lambda _job, _at: False,
     ) -> None:
         self._home = home
         self._runner = runner
         self._memory = memory
         self._redis = redis
         self._followers = followers
+        self._look = look
+        self._was_away = was_away
 
     async def state(self, job_id: str, user_id: str) -> JobState:
         """The job as far as it may be shown.
@@ -61,15 +70,20 @@ class Directory:
         Raises ProblemError `unknown_job` or `not_here`, and LogUnavailable.
         """
         state = await self._find(job_id)
-        if state is None:
-            home = home_of(job_id)
-            if home is not None and home != self._home and self._redis is None:
-                raise ProblemError(
-                    "not_here", f"The job lives on {home} only", extra={"home": str(home)}
-                )
-        if state is None or state.head.user_id != user_id:
-            raise ProblemError("unknown_job", "No such job")
-        return state
+        if state is not None and state.head.user_id == user_id:
+            return state
+        home = home_of(job_id)
+        if state is None and home is not None and home != self._home and self._alone(job_id):
+            raise ProblemError(
+                "not_here", f"If there is such a job, {home} has it", extra={"home": str(home)}
+            )
+        raise ProblemError("unknown_job", "No such job")
+
+    def _alone(self, job_id: str) -> bool:
+        """May the job live in its home's memory only? It does without a shared log, and it
+        may if that was away when the job was made."""
+        made_at = time_of(job_id)
+        return made_at is not None and (self._redis is None or self._was_away(job_id, made_at))
 
     async def watch(self, job_id: str, user_id: str, cursor: int) -> Watch:
         """A viewer's hold on the job, from `cursor` on.
@@ -94,6 +108,7 @@ class Directory:
             window.ended = True
             return Watch(state, Feed(job_id, window, log, cursor), window, lambda: None)
         followers = self._followers
+        self._look()
         window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
         feed = Feed(job_id, window, log, cursor)
         return Watch(state, feed, window, lambda: followers.close(job_id))

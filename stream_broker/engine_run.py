@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from contracts.grants import EngineTarget
@@ -35,7 +35,8 @@ class EngineRun:
 
     `targets` are those of its grant, with the latest that is known of them; `call` is the
     engine call without its prefix; `patience`: seconds to wait for a log that is to tell
-    the text so far. What has been said is never kept in memory.
+    the text so far, which is never kept in memory; `moved` is called for each engine that
+    went on behind a text.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class EngineRun:
         call: EngineCall,
         *,
         patience: float,
+        moved: Callable[[], None],
     ) -> None:
         self._live = live
         self._client = client
         self._log = log
         self._call = call
         self._patience = patience
+        self._count_move = moved
         self._targets = targets
         self._left = in_order(len(targets), live.engine)
         self._failure = Failure("internal", "no engine of this job can be asked")
@@ -92,6 +95,7 @@ class EngineRun:
             return
         if self._moved:
             self._moved = False
+            self._count_move()
             self._live.notice("engine_moved", "another engine goes on")
         self._live.deltas(deltas)
 

@@ -18,6 +18,7 @@ from stream_broker.log.base import Append, Outcome
 from stream_broker.log.writer import LogWriter
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
+from stream_broker.tenure import Tenure
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class LiveJob:
     """One running job. `engine` is the number of the grant's engine that serves it.
 
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
-    `max_pause` in seconds.
+    `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LiveJob:
         monotonic: Callable[[], float],
         buffer_max: int,
         max_pause: float,
+        tenure: Tenure | None = None,
     ) -> None:
         self.head = head
         self.epoch = epoch
@@ -72,6 +74,8 @@ class LiveJob:
         self._monotonic = monotonic
         self._buffer_max = buffer_max
         self._max_pause = max_pause
+        self._tenure = tenure
+        self._held = 0
         self._engine: EngineHandle | None = None
         self._unwritten = 0
         self._paused = False
@@ -159,8 +163,19 @@ class LiveJob:
         ended_at = self.ended_at if events[-1].terminal else None
         return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
 
+    def renewed(self, asked_at: float) -> None:
+        """The log has renewed this relay's lease, as asked at `asked_at` (monotonic)."""
+        if self._tenure is not None:
+            self._tenure.renewed(asked_at)
+            held, self._held = self._held, 0
+            if held:
+                self.stored(held)
+
     def stored(self, last: int) -> None:
         """See `Writable`: what is written may be shown, and the engine may go on."""
+        if self._tenure is not None and not self._tenure.holds(self._monotonic()):
+            self._held = last
+            return
         self._unwritten -= self.window.advance(last)
         if self._paused and self._unwritten < self._buffer_max // 2 and self._engine:
             self._paused = False

@@ -59,8 +59,10 @@ class JobState(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> Status:
-        """The job's state by the contract's names."""
-        return STATUS_OF_TERMINAL[self.end_name] if self.end_name else "running"
+        """The job's state by the contract's names: queued until its engine says something."""
+        if self.end_name:
+            return STATUS_OF_TERMINAL[self.end_name]
+        return "queued" if self.first_token_at is None else "running"
 
     def public(self, text: str | None) -> dict[str, Any]:
         """The answer of `GET /v1/jobs/{id}`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
@@ -19,16 +19,18 @@ from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
+from stream_broker.ids import Home, home_of
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
-from stream_broker.log.base import LogUnavailable, Orphan
+from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
-from stream_broker.tasks import end
+from stream_broker.tasks import end, together
+from stream_broker.tenure import Tenure
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Runner:
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,
+        memory: EventLog,
         redis_log: RedisLog | None,
         on_end: Callable[[LiveJob], Awaitable[None]],
         targets: Callable[[Grant], list[EngineTarget]],
@@ -63,19 +66,21 @@ class Runner:
         self._engines = engines
         self._writers = writers
         self._leases = leases
+        self._memory = memory
         self._redis_log = redis_log
+        self._metrics = metrics
         self._ending = Ending(node, spool, metrics, on_end, clock)
         self._grace = Grace(redis_log)
         self._targets = targets
         self._clock = clock
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[LiveJob, asyncio.Task[None]] = {}
         self.jobs: dict[str, LiveJob] = {}
 
-    def start(self, head: JobHead, epoch: int) -> LiveJob:
-        """Begins a new job."""
-        live = self._live(head, epoch, Window(WINDOW_BYTES), self._relay(head))
+    def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
+        """Begins a new job. `leased_at`: monotonic time at which its lease was asked for."""
+        live = self._live(head, epoch, Window(WINDOW_BYTES), self._relay(head), leased_at)
         if head.grant.degraded_until is not None:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
@@ -83,7 +88,9 @@ class Runner:
         self._spawn(live, head, text="")
         return live
 
-    def take_over(self, orphan: Orphan, events: list[Event]) -> LiveJob:
+    def take_over(
+        self, orphan: Orphan, events: list[Event], leased_at: float | None = None
+    ) -> LiveJob:
         """Goes on with a job whose relay has died, where the text can be continued."""
         head = orphan.state.head
         relay = self._relay(head)
@@ -91,10 +98,13 @@ class Runner:
         whole = relay.last_seq == orphan.state.last_seq
         relay.last_seq = orphan.state.last_seq
         window = Window(WINDOW_BYTES, relay.last_seq)
-        live = self._live(head, orphan.epoch, window, relay)
+        live = self._live(head, orphan.epoch, window, relay, leased_at)
         live.engine = orphan.state.engine
         if orphan.cancelled:
             live.cancel("client")
+        elif orphan.lapsed + self._settings.relay_ttl >= self._settings.max_pause:
+            # A relay that lived through this has told its viewers so, and settled.
+            live.fail("log_unavailable", "the event log did not answer for too long")
         elif (reason := _lost(live, self._targets(head.grant), whole=whole)) is not None:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
@@ -111,6 +121,10 @@ class Runner:
             live.cancel(reason)
         return live is not None
 
+    def running_for(self, user_id: str) -> int:
+        """How many jobs of a user run here."""
+        return sum(live.head.user_id == user_id and live.running for live in self.jobs.values())
+
     def viewer_joined(self, live: LiveJob) -> None:
         """One more viewer on this broker: the grace, if it runs, is over."""
         self._grace.joined(live)
@@ -120,20 +134,32 @@ class Runner:
         self._grace.left(live)
 
     async def renew(self) -> None:
-        """Renews the relays' leases in the log until cancelled."""
+        """Renews the relays' leases in the log until cancelled; sooner after a failure."""
+        ttl = self._settings.relay_ttl
         while self._redis_log is not None:
-            await asyncio.sleep(self._settings.relay_ttl / 4)
-            held = [
-                job_id
-                for job_id, live in self.jobs.items()
-                if live.head.durability != "none" and not live.window.moved
-            ]
-            if not held:
-                continue
-            try:
-                await self._redis_log.renew(held)
-            except LogUnavailable as error:
-                _LOG.debug("relay leases not renewed: %s", error)
+            renewed = await together(
+                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home())
+            )
+            await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
+
+    async def _renew_home(self, log: RedisLog, jobs: list[LiveJob]) -> bool:
+        """Homes do not wait for each other: only the jobs of one that is away lapse."""
+        asked_at = self.monotonic()
+        try:
+            await log.renew([live.head.job_id for live in jobs])
+        except LogUnavailable as error:
+            _LOG.debug("relay leases not renewed: %s", error)
+            return False
+        for live in jobs:
+            live.renewed(asked_at)
+        return True
+
+    def _by_home(self) -> Iterable[list[LiveJob]]:
+        homes: dict[Home | None, list[LiveJob]] = {}
+        for job_id, live in self.jobs.items():
+            if live.head.durability != "none" and not live.window.moved:
+                homes.setdefault(home_of(job_id), []).append(live)
+        return homes.values()
 
     async def finished(self) -> None:
         """Returns once no job runs here; the caller sets the time limit."""
@@ -151,6 +177,11 @@ class Runner:
         await end(self._tasks)
         await self._grace.aclose()
 
+    def _log(self, head: JobHead) -> EventLog:
+        if head.durability == "none" or self._redis_log is None:
+            return self._memory
+        return self._redis_log
+
     def _relay(self, head: JobHead) -> Relay:
         return Relay(
             head.job_id,
@@ -159,7 +190,11 @@ class Runner:
             prompt_estimate=head.prompt_estimate,
         )
 
-    def _live(self, head: JobHead, epoch: int, window: Window, relay: Relay) -> LiveJob:
+    def _live(
+        self, head: JobHead, epoch: int, window: Window, relay: Relay, leased_at: float | None
+    ) -> LiveJob:
+        leased_at = self.monotonic() if leased_at is None else leased_at
+        shared = head.durability != "none"
         live = LiveJob(
             head,
             epoch,
@@ -167,9 +202,10 @@ class Runner:
             window,
             self._writers[head.durability],
             clock=self._clock,
-            monotonic=self._monotonic,
+            monotonic=self.monotonic,
             buffer_max=self._settings.relay_buffer,
             max_pause=self._settings.max_pause,
+            tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
         )
         self.jobs[head.job_id] = live
         return live
@@ -182,15 +218,21 @@ class Runner:
 
     async def _run(self, live: LiveJob, head: JobHead, text: str) -> None:
         grant = head.grant
-        self._leases.hold(grant.lease.id)
+        self._leases.hold(grant.lease.id, head.user_id)
         if live.terminal is None:
             left = head.created_at + grant.limits.deadline_s - self._clock()
             live.after(max(0.0, left), lambda: live.cancel("deadline"))
         self._grace.arm(live)
-        log = self._writers[head.durability].log
-        patience = self._settings.max_pause
-        targets = self._targets(head.grant)
-        run = EngineRun(live, targets, self._engines, log, _call(head), patience=patience)
+        log = self._log(head)
+        run = EngineRun(
+            live,
+            self._targets(head.grant),
+            self._engines,
+            log,
+            _call(head),
+            patience=self._settings.max_pause,
+            moved=self._metrics.engine_moves.inc,
+        )
         try:
             await run.start(text)
             # Not to be kept for as long as the job runs: it may be as long as its log.

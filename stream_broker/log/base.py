@@ -56,11 +56,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job whose relay has stopped renewing, now owned under `epoch`."""
+    """A job whose relay has stopped renewing, now owned under `epoch`.
+
+    `lapsed`: seconds for which its lease had ended; 0 when it was given up.
+    """
 
     state: JobState
     epoch: int
     cancelled: bool
+    lapsed: float = 0.0
 
 
 class EventLog(Protocol):

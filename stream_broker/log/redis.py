@@ -54,6 +54,13 @@ class RedisLog:
         epoch = await self._scripts.run(scripts.CREATE, [keys.job(head.job_id), keys.relays], args)
         return int(epoch)
 
+    async def discard(self, job_id: str) -> bool:
+        """Takes back a record that nobody has begun to run, if there is one. Returns whether
+        nobody has."""
+        keys = self._of(job_id)
+        names = [keys.job(job_id), keys.relays]
+        return bool(await self._scripts.run(scripts.DISCARD, names, [job_id]))
+
     async def append(self, batch: list[Append]) -> list[Outcome]:
         """One pipeline, one script a job."""
         calls: list[Script] = [self._append_call(entry) for entry in batch]
@@ -196,7 +203,10 @@ class RedisLog:
             return None
         async with translated():
             record = await self._redis.hgetall(keys.job(job_id))
-        return Orphan(_state_of(record), int(epoch), b"cancel" in record) if record else None
+        if not record:
+            return None
+        lapsed = float(record.get(b"lapsed", 0)) / 1000
+        return Orphan(_state_of(record), int(epoch), b"cancel" in record, lapsed)
 
     async def mark_seen(self, spans: dict[str, float]) -> None:
         """Says of each job, for so many seconds, that it has viewers on this broker."""

@@ -49,11 +49,6 @@ class LogWriter:
         self.flushes = 0
         self.failures = 0
 
-    @property
-    def log(self) -> EventLog:
-        """Where it writes."""
-        return self._log
-
     def add(self, job: Writable, events: list[Event]) -> None:
         """Queues events. The bound is the job's: it pauses its engine (`live.py`)."""
         queue = self._queues.get(job)

@@ -19,6 +19,7 @@ from tests.support.eventually import eventually_async
 INTERNAL = [
     ("POST", "/grants"),
     ("POST", "/leases/renew"),
+    ("POST", "/leases/acquire"),
     ("POST", "/leases/x/renew"),
     ("POST", "/settlements"),
     ("POST", "/tools/x/invoke"),
@@ -211,6 +212,18 @@ async def test_leases_that_expired_while_we_were_away_come_back_within_the_limit
         assert taken == [200, 200]
         assert answer.json() == {"unknown": leases[3:]}
         assert (await after.grant()).status_code == 429
+
+
+async def test_leases_we_do_not_know_are_acquired_again_within_the_limit(control: Harness) -> None:
+    for _ in range(4):
+        await control.grant()
+    lost = {"degraded-1": "local", "degraded-2": "local"}
+    body = {"leases": lost, "node": "okome-node-03"}
+    answer = await control.internal("POST", "/leases/acquire", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"refused": ["degraded-2"]})
+    renewed = await control.internal("POST", "/leases/renew", json={"ids": list(lost)})
+    assert renewed.json() == {"unknown": ["degraded-2"]}
+    assert (await control.grant()).status_code == 429
 
 
 async def test_a_settled_job_frees_its_lease_and_its_reservation(control: Harness) -> None:
