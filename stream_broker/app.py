@@ -249,10 +249,10 @@ class Broker:
         ]
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
-        if self.abandoned is not None:
-            runs.append(self.abandoned.run())
             if self._home_tag is not None:
                 self.followers.listen(self._home_tag)
+        if self.abandoned is not None:
+            runs.append(self.abandoned.run())
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run) for run in runs]
         for task in self._tasks:
