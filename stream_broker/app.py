@@ -25,7 +25,8 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import LiveJob
+from stream_broker.live import EventWriter, LiveJob
+from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
@@ -119,7 +120,8 @@ class Broker:
             "claim_ttl": settings.idempotency_ttl,
         }
         self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers = {"none": LogWriter(self.memory, time.monotonic)}
+        self.writers: dict[str, EventWriter] = {"none": DirectWriter(self.memory)}
+        self.log_writer: LogWriter | None = None
         self.redis_log: RedisLog | None = None
         self._redis: Any | None = None
         if options.cluster.durability != "none":
@@ -129,7 +131,8 @@ class Broker:
             self.redis_log = RedisLog(
                 self._redis, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.writers["local"] = LogWriter(self.redis_log, time.monotonic)
+            self.log_writer = LogWriter(self.redis_log, time.monotonic)
+            self.writers["local"] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
@@ -222,8 +225,9 @@ class Broker:
             self.leases.run(),
             self.spool.run(),
             self.runner.renew(),
-            *(writer.run() for writer in self.writers.values()),
         ]
+        if self.log_writer is not None:
+            runs.append(self.log_writer.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
             if self._home_tag is not None:

@@ -80,7 +80,7 @@ class Feed:
             return []
         events = self._window.read(self.cursor, max_bytes)
         if events is None:
-            limit = self._window.durable
+            limit = self._window.shown
             logged = await self._log.read(self.job_id, self.cursor, max_bytes)
             if self.closed:
                 return []

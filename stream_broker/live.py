@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from stream_broker.engines.deltas import Delta, Finish
-from stream_broker.events import Event, EventEncoder
+from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
-from stream_broker.log.writer import LogWriter
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.window import Window
@@ -36,6 +35,16 @@ class EngineHandle(Protocol):
         """Ends the connection, which makes the engine stop generating."""
 
 
+class EventWriter(Protocol):
+    """What a live job needs of its log's writer: see `log/writer.py` and `log/direct.py`."""
+
+    def add(self, job: LiveJob, events: list[Event]) -> None:
+        """Writes events; `stored` or `refused` of the job says what became of them."""
+
+    def drop(self, job: LiveJob) -> None:
+        """Forgets what is queued for a job."""
+
+
 class LiveJob:
     """One running job.
 
@@ -49,7 +58,7 @@ class LiveJob:
         epoch: int,
         relay: Relay,
         window: Window,
-        writer: LogWriter,
+        writer: EventWriter,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -72,7 +81,6 @@ class LiveJob:
         self._buffer_max = buffer_max
         self._max_pause = max_pause
         self._engine: EngineHandle | None = None
-        self._unwritten = 0
         self._paused = False
         self._released = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -140,25 +148,24 @@ class LiveJob:
         if not events or self._released:
             return
         self.window.append(events)
-        self._unwritten += sum(event.size for event in events)
-        if events[-1].terminal:
+        if events[-1].name in TERMINAL:
             self.terminal = events[-1]
             self.ended_at = self._clock()
             self._stop_engine()
-        elif self._unwritten > self._buffer_max and not self._paused and self._engine:
+        elif self.window.unwritten > self._buffer_max and not self._paused and self._engine:
             self._paused = True
             self._engine.pause()
         self._writer.add(self, events)
 
     def to_append(self, events: list[Event]) -> Append:
         """See `Writable`."""
-        ended_at = self.ended_at if events[-1].terminal else None
+        ended_at = self.ended_at if events[-1] is self.terminal else None
         return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
 
     def stored(self, last: int) -> None:
         """See `Writable`: what is written may be shown, and the engine may go on."""
-        self._unwritten -= self.window.advance(last)
-        if self._paused and self._unwritten < self._buffer_max // 2 and self._engine:
+        self.window.advance(last)
+        if self._paused and self.window.unwritten < self._buffer_max // 2 and self._engine:
             self._paused = False
             self._engine.resume()
         if self.window.ended:

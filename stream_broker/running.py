@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from inventory.settings import Settings
 from stream_broker.engine_run import EngineRun
@@ -16,10 +16,9 @@ from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import LiveJob
+from stream_broker.live import EventWriter, LiveJob
 from stream_broker.log.base import LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
@@ -45,7 +44,7 @@ class Runner:
         settings: Settings,
         node: str,
         engines: EngineClient,
-        writers: dict[str, LogWriter],
+        writers: Mapping[str, EventWriter],
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,

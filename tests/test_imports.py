@@ -31,6 +31,16 @@ PURE = [
     "okome/plan.py",
     "okome/redis_config.py",
     "okome/table.py",
+    "stream_broker/degraded.py",
+    "stream_broker/events.py",
+    "stream_broker/gaps.py",
+    "stream_broker/ids.py",
+    "stream_broker/log/keys.py",
+    "stream_broker/record.py",
+    "stream_broker/relay.py",
+    "stream_broker/settling.py",
+    "stream_broker/views",
+    "stream_broker/window.py",
 ]
 IMPURE = {
     "asyncio", "aiohttp", "httptools", "httpx", "random", "redis", "select", "socket",

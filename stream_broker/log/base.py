@@ -31,8 +31,7 @@ class Fenced(LogError):
     """Another relay has taken the job over; nothing of this one may be written any more."""
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, gc=False, eq=False):
     """Events of one job to be written by the relay that holds `epoch`. Never empty."""
 
     job_id: str

@@ -11,11 +11,11 @@ from starlette.types import ASGIApp
 
 from contracts.problems import ProblemError
 from stream_broker.context import Context
-from stream_broker.directory import Watch
 from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
 from stream_broker.routes.reading import read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.chat import ChatView
+from stream_broker.watch import Watch
 
 
 def chat_routes(context: Context) -> list[Route]:

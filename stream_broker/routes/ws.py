@@ -16,15 +16,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal, credential_of, same_origin
+from stream_broker.connection import EXTENSION
 from stream_broker.context import Context
-from stream_broker.directory import Watch
 from stream_broker.events import Event
 from stream_broker.feed import LogExpired
 from stream_broker.log.base import LogUnavailable
 from stream_broker.requests import idempotency_key, job_spec, whole_number
 from stream_broker.routes.answers import problem_response
-from stream_broker.serving import abort
 from stream_broker.tasks import end
+from stream_broker.watch import Watch
 
 SUBPROTOCOL = "okome.v1"
 JOBS_MAX = 32
@@ -182,7 +182,7 @@ class Connection:
     async def _watch(self, job_id: str, cursor: int) -> None:
         watch = await self._context.directory.watch(job_id, self._principal.user_id, cursor)
         self._detach(job_id)
-        if watch.feed.ended:
+        if watch.over:
             watch.close()
             await self._reply(event="ended", job_id=job_id, last_seq=watch.state.last_seq)
             return
@@ -211,7 +211,7 @@ class Connection:
                 if not await self._turn():
                     await self._more.wait()
         except TimeoutError:
-            abort(self._socket.scope)
+            self._socket.scope["extensions"][EXTENSION].abort()
             return "send_timeout"
         except (WebSocketDisconnect, RuntimeError):
             return "gone"

@@ -12,7 +12,7 @@ from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
-from stream_broker.directory import Directory, Watch
+from stream_broker.directory import Directory
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta
 from stream_broker.events import Event
@@ -26,6 +26,7 @@ from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
+from stream_broker.watch import Watch
 from tests.stream_broker.building import HOME, JOB, USER, Clock, grant, head, policy
 
 MUCH = 1 << 20

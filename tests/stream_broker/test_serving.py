@@ -7,14 +7,15 @@ import pytest
 
 from contracts.problems import ProblemError
 from stream_broker import serving as module
-from stream_broker.directory import Watch
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.log.base import LogUnavailable
-from stream_broker.serving import KEEP_ALIVE, EventStream
+from stream_broker.pump import KEEP_ALIVE
+from stream_broker.serving import EventStream
 from stream_broker.viewers import Viewers
 from stream_broker.views.base import View
 from stream_broker.views.native import NativeView
 from stream_broker.views.openai import OpenAIView
+from stream_broker.watch import Watch
 from tests.stream_broker.asgi import Exchange
 from tests.stream_broker.building import JOB, append, complete, head
 from tests.stream_broker.parts import Parts
@@ -94,7 +95,7 @@ async def test_every_write_ends_with_a_whole_block(place: Place) -> None:
         await client.until(b'"token":"' + text.encode())
     place.say(Finish("stop"))
     await client.ended()
-    assert all(sent["body"].endswith(b"\n\n") for sent in client.sent[1:-1])
+    assert all(frame.endswith(b"\n\n") for frame in client.connection.frames)
 
 
 async def test_a_stream_goes_on_after_its_cursor(place: Place) -> None:
