@@ -61,6 +61,10 @@ async def _serve(options: Options, sock: socket.socket) -> None:
             ws=SocketConnection,
             ws_max_size=options.settings.body_max,
             ws_per_message_deflate=False,
+            # Answers to pings are not asked for: a slow reader's would come too late, and
+            # who is gone is known by what its kernel does not acknowledge.
+            ws_ping_interval=15.0,
+            ws_ping_timeout=None,
             access_log=False,
             log_config=None,
             server_header=False,

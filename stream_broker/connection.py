@@ -23,6 +23,11 @@ from websockets.http11 import Request
 WRITE_BUFFER = 8 << 10
 SEND_BUFFER = 64 << 10
 EXTENSION = "okome.connection"
+# A connection whose data the other side's kernel has not acknowledged for so long is gone:
+# a half-open one that only gets keep-alives would fill no buffer for hours (RFC 5482).
+USER_TIMEOUT_MS = 60_000
+# How long the last words to a client that takes nothing are kept (seconds).
+LINGER_S = 10.0
 
 
 class Taker(Protocol):
@@ -42,6 +47,7 @@ def bound_buffers(transport: asyncio.Transport) -> None:
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 def unsent(transport: asyncio.Transport) -> int:
@@ -112,7 +118,10 @@ class StreamConnection(HttpToolsProtocol):
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """One WebSocket connection, with the same additions but frames."""
+    """One WebSocket connection, with the same additions; its frames are text messages."""
+
+    taker: Taker | None = None
+    full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the buffers."""
@@ -124,9 +133,48 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         self.scope.setdefault("extensions", {})[EXTENSION] = self  # type: ignore
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the taker."""
+        super().connection_lost(exc)
+        if self.taker is not None:
+            self.taker.gone()
+
+    def pause_writing(self) -> None:
+        """Notes it where a look is cheap."""
+        super().pause_writing()
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """Tells the taker."""
+        super().resume_writing()
+        self.full = False
+        if self.taker is not None:
+            self.taker.writable()
+
+    def write_messages(self, messages: list[bytes]) -> None:
+        """Text messages of an accepted connection, in one write; none once it is closing."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        for message in messages:
+            self.conn.send_text(message)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def unsent(self) -> int:
+        """See the function."""
+        return unsent(self.transport)
+
     def abort(self) -> None:
         """Drops the connection with whatever is still queued for it."""
         self.transport.abort()
+
+    def give_up(self, code: int) -> None:
+        """Closes with `code`, read or not: a client that wakes up soon is still told."""
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.send_close(code)
+            self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Counts a refusal as a finished handshake: uvicorn logs an error for each else."""

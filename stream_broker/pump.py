@@ -12,6 +12,7 @@ import asyncio
 from typing import Protocol
 
 from stream_broker.events import Event
+from stream_broker.patience import Patience
 from stream_broker.views.base import View
 from stream_broker.window import Window
 
@@ -47,11 +48,9 @@ class Pump:
         "_connection",
         "_heartbeat",
         "_loop",
-        "_send_timeout",
+        "_patience",
         "_stopped",
-        "_stuck_since",
         "_timer",
-        "_unsent",
         "_view",
         "_window",
         "_wrote_at",
@@ -71,12 +70,10 @@ class Pump:
         self._connection = connection
         self._view = view
         self._heartbeat = heartbeat
-        self._send_timeout = send_timeout
+        self._patience = Patience(send_timeout)
         self._loop = asyncio.get_running_loop()
         self._window: Window | None = None
         self._stopped: asyncio.Future[str] | None = None
-        self._stuck_since: float | None = None
-        self._unsent = 0
         self._wrote_at = self._loop.time()
         self._timer = self._loop.call_later(min(heartbeat, send_timeout), self._on_time)
         self.cursor = cursor
@@ -131,7 +128,7 @@ class Pump:
 
     def writable_again(self) -> None:
         """The connection is not full any more."""
-        self._stuck_since = None
+        self._patience.end()
         if self._window is not None:
             self._pump()
         else:
@@ -169,30 +166,24 @@ class Pump:
             self._stopped.set_result(why)
 
     def _note_full(self) -> None:
-        if self._stuck_since is None:
-            self._stuck_since = self._loop.time()
-            self._unsent = self._connection.unsent()
-            self._arm(min(self._timer.when(), self._stuck_since + self._send_timeout))
+        if not self._patience.tried:
+            self._arm(min(self._timer.when(), self._look(self._loop.time())))
 
     def _on_time(self) -> None:
         """Keeps a silent stream alive, and ends one whose client takes nothing."""
         now = self._loop.time()
         if self._connection.full and self._connection.open:
-            self._arm(self._watch_stuck(now))
+            again = self._look(now)
+            if again <= now:
+                self.end("send_timeout")
+            self._arm(again)
             return
         if now - self._wrote_at >= self._heartbeat:
             self.write(KEEP_ALIVE)
         self._arm(self._wrote_at + self._heartbeat)
 
-    def _watch_stuck(self, now: float) -> float:
-        """When to look again whether the client takes anything."""
-        unsent = self._connection.unsent()
-        if self._stuck_since is None or unsent < self._unsent:
-            self._stuck_since = now
-        self._unsent = unsent
-        if now - self._stuck_since >= self._send_timeout:
-            self.end("send_timeout")
-        return min(self._stuck_since + self._send_timeout, now + self._send_timeout / 4)
+    def _look(self, now: float) -> float:
+        return self._patience.look(now, self._connection.unsent())
 
     def _arm(self, when: float) -> None:
         self._timer.cancel()
