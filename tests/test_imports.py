@@ -31,6 +31,7 @@ PURE = [
     "okome/plan.py",
     "okome/redis_config.py",
     "okome/table.py",
+    "stream_broker/pacer.py",
 ]
 IMPURE = {
     "asyncio", "aiohttp", "httptools", "httpx", "random", "redis", "select", "socket",
