@@ -33,6 +33,7 @@ from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import connect
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
@@ -172,8 +173,9 @@ class Broker:
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
+        self.playout = Playout(time.monotonic)
         self.directory = Directory(
-            self._home, self.runner, self.memory, self.redis_log, self.followers
+            self._home, self.runner, self.memory, self.redis_log, self.followers, self.playout
         )
         self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
         self.acceptance = Acceptance(
@@ -250,6 +252,7 @@ class Broker:
     async def _aclose(self) -> None:
         await self.runner.aclose()
         await end(self._tasks)
+        self.playout.close()
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()

@@ -15,6 +15,7 @@ from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
+from stream_broker.playout import Playout
 from stream_broker.record import JobState
 from stream_broker.running import Runner
 from stream_broker.watch import Watch
@@ -33,12 +34,14 @@ class Directory:
         memory: MemoryLog,
         redis: RedisLog | None,
         followers: Followers | None,
+        playout: Playout,
     ) -> None:
         self._home = home
         self._runner = runner
         self._memory = memory
         self._redis = redis
         self._followers = followers
+        self._playout = playout
 
     async def state(self, job_id: str, user_id: str) -> JobState:
         """The job as far as it may be shown.
@@ -71,6 +74,7 @@ class Directory:
         log = self._log(state.head.durability)
         if live is not None:
             self._runner.viewer_joined(live)
+            self._playout.pace(live.window, state.head.grant.pacing)
             left = partial(self._runner.viewer_left, live)
             return Watch(state, live.window, log, cursor, left)
         if state.end_name is not None or log is self._memory or self._followers is None:
@@ -79,6 +83,7 @@ class Directory:
             return Watch(state, window, log, cursor, _nothing)
         followers = self._followers
         window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
+        self._playout.pace(window, state.head.grant.pacing)
         return Watch(state, window, log, cursor, partial(followers.close, job_id))
 
     async def text(self, state: JobState) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from stream_broker.log.base import Append, LogUnavailable, Outcome
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.playout import Playout
 from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
@@ -178,7 +180,8 @@ class Parts:
             clock=self.clock,
             monotonic=self.monotonic,
         )
-        self.directory = Directory(HOME, self.runner, self.log, redis_log, None)
+        self.playout = Playout(time.monotonic)
+        self.directory = Directory(HOME, self.runner, self.log, redis_log, None, self.playout)
 
     async def _on_end(self, live: LiveJob) -> None:
         self.ended.append(live)

@@ -33,7 +33,7 @@ class Door:
         self.parts = parts
         control: Any = parts.control
         self.policy = PolicyHolder(control, parts.monotonic, poll=2.0)
-        self.directory = Directory(home, parts.runner, parts.log, redis, None)
+        self.directory = Directory(home, parts.runner, parts.log, redis, None, parts.playout)
         self.acceptance = Acceptance(
             parts.settings,
             home,

@@ -53,7 +53,9 @@ async def pair(
         async with running(tmp_path / "there", redis_log) as other:
             followers = Followers(KEYS, redis_log, redis, client, "p2", lambda *_: None)
             here.directory._followers = followers
-            there = Directory(Home(4, 0), other.runner, other.log, redis_log, followers)
+            there = Directory(
+                Home(4, 0), other.runner, other.log, redis_log, followers, other.playout
+            )
             task = asyncio.create_task(followers.run())
             yield Pair(here, followers, there)
             await end([task])
