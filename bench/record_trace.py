@@ -85,7 +85,7 @@ def trace(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "engine": options.engine,
         "model": options.model,
-        "machine": f"{os.cpu_count()} x {platform.machine()} cores, no GPU, other work on them",
+        "machine": f"{os.cpu_count()} x {platform.machine()} cores, load {os.getloadavg()[0]:.1f}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "how": f"bench/record_trace.py, {options.streams} at once, over loopback",
         "unit": "[microseconds since the stream's first token, events in that read]",

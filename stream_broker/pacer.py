@@ -19,7 +19,7 @@ RFC 3550, 6.4.1.
   as steep as the tightest deadline asks, up to there, and flatter behind: the optimal
   smoothing of Salehi et al. (SIGMETRICS 1996), with a guess for the future.
 - After a *pause* (Ramjee's spike; here a silence of several periods) what comes is late
-  already: all of it goes, and the silence is not learned from.
+  already: all of it goes, and one silence alone is not learned from.
 - A write carries what is due within the next quantum, so there is at most one in that
   time. Nothing is fixed to a clock: a window of fixed length beats against the rate of
   the tokens (50 ms at 49 ms a token: two tokens every 98 ms).
@@ -37,9 +37,9 @@ import msgspec
 
 # Arrivals this close together are one burst.
 JOIN_S: Final = 0.002
-# Deviations of the next burst's time that are bridged. Ramjee's 4 gave no less jitter with
-# bursts of any size, and tokens 10 ms older.
-MARGIN: Final = 3.0
+# Deviations of the next burst's time that are bridged. Ramjee's 4 gave the same jitter where
+# engines speculate (8 ms both, bursts of 2 to 8 every 40 ms), with tokens 20 ms older.
+MARGIN: Final = 2.0
 PERIOD_GAIN: Final = 1 / 8
 DEVIATION_GAIN: Final = 1 / 16
 # Before anything is known: how long the first burst is spread, and the period for pauses.
@@ -49,7 +49,8 @@ FIRST_PERIOD_S: Final = 0.100
 PAUSE_PERIODS: Final = 4.0
 PAUSE_MIN_S: Final = 0.200
 # An engine counts as bursty from so many tokens a burst, or from a deviation of this part
-# of its period once SETTLED bursts are known; and as smooth again below the second pair.
+# of its period once SETTLED bursts are known, if two periods fit into the limit: with less
+# a token would wait and bridge nothing. It is smooth again below the second pair.
 SIZE_BURSTY: Final = 1.30
 DEVIATION_BURSTY: Final = 0.50
 SIZE_SMOOTH: Final = 1.15
@@ -225,13 +226,15 @@ class Pacer:
         else:
             least, part = SIZE_BURSTY, DEVIATION_BURSTY
         self._bursty = mean >= self._quantum_s and (
-            size > least or (self._deviation > part * mean and bursts > SETTLED)
+            size > least
+            or (self._deviation > part * mean and bursts > SETTLED and 2 * mean < self._hold_s)
         )
 
     def _turn(self, now: float, pacing: bool) -> None:
         self._pacing = pacing
         if pacing:
             self._base = self._start
+            self._open_at = self._start + self._quantum_s
         else:
             self._base = now
             self.flush()
@@ -252,12 +255,14 @@ class Pacer:
         return self.release(now)
 
     def _plan(self, now: float) -> None:
+        """Spreads what is held from the last write on, or from now if one is overdue."""
         gap = self._even_gap(self._base, 0)
-        if self._base + gap <= now:
+        due = self._base + gap
+        if due <= now:
+            due = now
             gap = self._even_gap(now, 1)
             self._base = now - gap
         self._gap = gap
-        due = self._base + gap
         if due < self._open_at:
             # After a timer that was late the deadline comes before the quantum.
             due = min(self._open_at, max(due, self._held[0][1]))

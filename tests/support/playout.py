@@ -169,6 +169,7 @@ _MAKERS: dict[str, Callable[[random.Random], Trace]] = {
     "constant_1ms": lambda _: constant(0.001, 2000),
     "uneven_15_to_25ms": _uneven,
     "poisson_50_per_s": _poisson(50, 1000),
+    "poisson_20_per_s": _poisson(20, 500),
     "poisson_300_per_s": _poisson(300, 2000),
     "bursts_4_every_80ms": lambda _: bursts(0.080, 4, 150),
     "bursts_4_every_80ms_short": lambda _: bursts(0.080, 4, 20),
