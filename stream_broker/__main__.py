@@ -67,6 +67,8 @@ async def _serve(options: Options, sock: socket.socket) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            # HAProxy is asked what it says of its client where that matters (routes/site.py).
+            proxy_headers=False,
             date_header=True,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,
