@@ -1,0 +1,3 @@
+from bench.results import Results
+from pathlib import Path
+def write_report(results: Results, docs: Path) -> None: ...
