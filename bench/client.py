@@ -58,7 +58,7 @@ class Reader(asyncio.Protocol):
         if self._body.ended:
             self._end()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.closed = True
         if hasattr(self, "over"):
             self._end()

@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, ValueError):
             self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if self._answer is not None:
             self._answer.over = True
             self._engine.running.discard(self._answer)

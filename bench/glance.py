@@ -14,9 +14,8 @@ def glance(row: Row) -> str:
         return f"{head} FAILED: {row.error}"
     values = row.values
     figures = [*_figures(values), f"lost {values['lost']}"]
-    for fault in ("repeated", "swapped", "unfinished", "failed"):
-        if values[fault]:
-            figures.append(f"{fault} {values[fault]}")
+    faults = ("repeated", "swapped", "unfinished", "failed")
+    figures += [f"{fault} {values[fault]}" for fault in faults if values[fault]]
     if values["error"]:
         figures.append(values["error"])
     return f"{head} {', '.join(figures)}"

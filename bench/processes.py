@@ -60,7 +60,7 @@ class Processes:
                 cwd=self._logs,
                 env={**inherited, "NO_PROXY": "*", **environment},
                 start_new_session=True,
-                preexec_fn=arrange,  # noqa: PLW1509  # no thread runs here
+                preexec_fn=arrange,
             )
         self._running[name] = process
         return process.pid

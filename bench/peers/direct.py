@@ -10,4 +10,6 @@ def _start(_: Ground) -> Target:
     return Target(*ENGINE)
 
 
-PEER = Peer("direct", "none (the harness itself)", _start, lambda _: "", skips=frozenset({"frozen"}))
+PEER = Peer(
+    "direct", "none (the harness itself)", _start, lambda _: "", skips=frozenset({"frozen"})
+)

@@ -20,6 +20,8 @@ model_list:
 litellm_settings:
   telemetry: false
   request_timeout: 3600
+general_settings:
+  dangerously_permit_weak_or_unset_master_key: true
 """
 
 

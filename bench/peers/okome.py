@@ -124,7 +124,7 @@ def _start_process(ground: Ground, spec: ProcessSpec) -> None:
 
 def _inventory(variant: Variant) -> dict[str, Any]:
     """The one-machine inventory with one broker, at addresses of the bench."""
-    raw = yaml.safe_load(LOCAL.read_text(encoding="utf-8"))
+    raw: dict[str, Any] = yaml.safe_load(LOCAL.read_text(encoding="utf-8"))
     common, groups = raw["all"]["vars"], raw["all"]["children"]
     common["okome_vip"] = f"{_NETWORK}.18"
     common["okome_ingress_also"] = []
@@ -152,5 +152,3 @@ def _unbound_redis(launch: Launch) -> None:
         config = launch.paths.of_process(node.name) / "redis.conf"
         # A later line of a redis.conf overrides an earlier one.
         config.write_text(config.read_text("utf-8") + "maxmemory 0\n", encoding="utf-8")
-
-
