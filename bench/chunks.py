@@ -26,7 +26,7 @@ class Chunks:
     def __init__(self, stream: int) -> None:
         self._stream = stream
         self._base = {
-            "id": f"chatcmpl-{stream:016x}",
+            "id": f"chatcmpl-{stream:08x}",
             "object": "chat.completion.chunk",
             "created": _CREATED,
             "model": MODEL,

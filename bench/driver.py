@@ -26,6 +26,7 @@ class Driver:
         self.spec = spec
         self.work: Workload = spec.workload
         self.meter = Meter()
+        self._readers: list[Reader] = []
         self._checks: list[TokenCheck] = []
         self._overs: list[asyncio.Future[str | None]] = []
         self._errors: list[str] = []
@@ -56,6 +57,19 @@ class Driver:
         await self._settle((reader.began for reader in opened), self.work.limit)
         return opened
 
+    async def connect(self, *, freeze: bool = False) -> Reader:
+        """A new connection to the proxy, closed at the latest with the driver."""
+        target = self.spec.target
+        reader = await connect(target.address, target.port, self.meter, freeze=freeze)
+        self._readers.append(reader)
+        return reader
+
+    async def aclose(self) -> None:
+        """Leaves every connection."""
+        for reader in self._readers:
+            reader.close()
+        await asyncio.sleep(0)  # a transport tells its end, and closes, in the next turn
+
     async def finish(self, readers: Iterable[Reader]) -> None:
         """Lets the engine end all that runs, and waits for it, at most for the limit."""
         await self.engine("finish")
@@ -85,13 +99,12 @@ class Driver:
         }
 
     async def _open_one(self, ask: Ask, freeze: bool) -> Reader | None:
-        target = self.spec.target
         try:
-            reader = await connect(target.address, target.port, self.meter, freeze=freeze)
+            reader = await self.connect(freeze=freeze)
         except OSError as error:
             self._errors.append(f"cannot connect: {error}")
             return None
-        reader.ask(target.request(ask), ask.stream)
+        reader.ask(self.spec.target.request(ask), ask.stream)
         if not freeze:
             self.note(reader)
         return reader

@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError):
-            self._transport.close()
+            self.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._answer is not None:
@@ -201,6 +201,10 @@ class Connection(asyncio.Protocol):
                 self._say({"object": "list", "data": [model]})
             case _:
                 self._say({})
+
+    def close(self) -> None:
+        """Cuts the connection."""
+        self._transport.abort()
 
     def unsent(self) -> int:
         """Bytes that the socket has not taken yet."""

@@ -29,8 +29,10 @@ async def run(spec: LoadSpec) -> dict[str, Any]:
     gc.freeze()
     gc.disable()
     spec = msgspec.structs.replace(spec, harness=spec.harness | {"load": os.getpid()})
-    found = await SCENARIOS[spec.workload.mode](Driver(spec))
+    driver = Driver(spec)
+    found = await SCENARIOS[spec.workload.mode](driver)
     peak = memory(spec.measured.values(), peak=True)
+    await driver.aclose()
     return found | {"peak_rss_mib": peak / (1 << 20)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.ask import Ask
-from bench.client import Reader, connect
+from bench.client import Reader
 from bench.driver import Driver
 from bench.stats import spread
 from bench.usage import memory
@@ -89,8 +89,6 @@ async def frozen(driver: Driver) -> dict[str, Any]:
     grown = memory(roots) - before
     beside = await _record(driver, work.window)
     await driver.finish(watched)
-    for reader in stuck:
-        reader.close()
     return {
         "without": without,
         "during": during,
@@ -140,13 +138,13 @@ async def _quiet(driver: Driver) -> None:
 
 async def _lane(driver: Driver, queue: Any) -> None:
     """Takes one answer after the other, on one connection while it is kept."""
-    target, work = driver.spec.target, driver.work
+    work = driver.work
     reader: Reader | None = None
     for number in queue:
         ask = Ask(number, work.rate, work.burst, work.tokens)
         if reader is None or reader.closed:
-            reader = await connect(target.address, target.port, driver.meter)
-        reader.ask(target.request(ask), ask.stream)
+            reader = await driver.connect()
+        reader.ask(driver.spec.target.request(ask), ask.stream)
         driver.note(reader)
         await asyncio.wait([reader.over], timeout=work.limit)
         if not reader.over.done():
