@@ -8,13 +8,16 @@ import time
 from typing import cast
 
 from bench.http_body import BadResponse, ResponseBody
+from bench.lan import make_shallow
 from bench.meter import Meter
 from bench.tokens import TokenCheck
 
 _FROZEN_BUFFER = 16 << 10
+# One for all connections: what a read brings is taken out of it before the next read.
+_BUFFER = bytearray(32 << 10)
 
 
-class Reader(asyncio.Protocol):
+class Reader(asyncio.BufferedProtocol):
     """One connection to the proxy, on which one answer at a time is read.
 
     `began` is done at the first token, `over` at the end; both carry what went wrong as
@@ -46,8 +49,23 @@ class Reader(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  # the loop's name for it
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
         now = time.monotonic_ns()
+        self._read(bytes(_BUFFER[:nbytes]), now)
+        if nbytes == len(_BUFFER) and not self.closed and not self._freeze:
+            # libuv reads a socket up to 32 times before it looks at the next one: with a
+            # backlog in every socket a turn of the loop would take seconds.
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _read(self, data: bytes, now: int) -> None:
         try:
             sent = self.check.feed(self._body.feed(data))
         except BadResponse as error:
@@ -91,6 +109,7 @@ async def connect(address: str, port: int, meter: Meter, *, freeze: bool = False
     loop = asyncio.get_running_loop()
     sock = socket.socket()
     sock.setblocking(False)
+    make_shallow(sock)
     if freeze:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _FROZEN_BUFFER)
     try:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import time
 from typing import Any, cast
 
@@ -20,8 +21,10 @@ import uvloop
 
 from bench.ask import MODEL, Ask, parse
 from bench.chunks import Chunks
+from bench.lan import make_shallow
 from bench.wheel import Wheel
 
+_BACKLOG = 8192
 _TICK_S = 0.001
 _FLOOD_TOKENS = 16  # a write of about 4 KiB when a stream goes as fast as it can
 # A paced stream is late rather than held back: a generating engine does not slow down. Only
@@ -246,8 +249,12 @@ class Connection(asyncio.Protocol):
 async def serve(address: str, port: int) -> None:
     """Serves until cancelled."""
     engine = Engine()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    make_shallow(sock)
+    sock.bind((address, port))
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Connection(engine), address, port, backlog=8192)
+    await loop.create_server(lambda: Connection(engine), sock=sock, backlog=_BACKLOG)
     await engine.run()
 
 

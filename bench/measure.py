@@ -73,14 +73,18 @@ def _complaint(target: Target) -> str | None:
 
 def _load(spec: LoadSpec) -> dict[str, Any]:
     work = spec.workload
-    done = subprocess.run(
-        ("taskset", "--cpu-list", str(HARNESS_CORE), sys.executable, "-m", "bench.load"),
-        input=msgspec.json.encode(spec),
-        capture_output=True,
-        check=False,
-        timeout=3 * work.limit + work.ramp + 4 * work.window + 60,
-        env={**os.environ, **OURS},
-    )
+    seconds = 3 * work.limit + work.ramp + 4 * work.window + 60
+    try:
+        done = subprocess.run(
+            ("taskset", "--cpu-list", str(HARNESS_CORE), sys.executable, "-m", "bench.load"),
+            input=msgspec.json.encode(spec),
+            capture_output=True,
+            check=False,
+            timeout=seconds,
+            env={**os.environ, **OURS},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"the load had not ended after {seconds:.0f} s") from error
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise BenchError(f"the load failed: {lines[-1]}")

@@ -55,18 +55,22 @@ class Variant:
     skips: frozenset[str] = frozenset()
 
 
+# Ten million tokens would all stay in the broker, as durability `none` has it.
+_IN_MEMORY = frozenset({"frozen"})
 VARIANTS = (
     Variant(
         "okome-alone",
         "OKOME, log in memory, no pacing",
         frozenset(),
         {"pacing": "off"},
+        _IN_MEMORY,
     ),
     Variant(
         "okome-smooth",
         "OKOME, log in memory, paced",
         frozenset(),
         {"pacing": "smooth"},
+        _IN_MEMORY,
     ),
     Variant(
         "okome-local",
