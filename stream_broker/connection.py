@@ -13,7 +13,6 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Sequence
 from typing import Protocol, cast
 
 from uvicorn._types import ASGISendEvent
@@ -123,7 +122,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     taker: Taker | None = None
     full = False
-    _pong: Sequence[bytes] = ()
+    _pong = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the buffers."""
@@ -151,8 +150,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().resume_writing()
         self.full = False
         if self._pong and not self.close_sent:
-            self.transport.write(b"".join(self._pong))
-        self._pong = ()
+            self.transport.write(self._pong)
+        self._pong = b""
         if self.taker is not None:
             self.taker.writable()
 
@@ -161,11 +160,11 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
         RFC 6455, 5.5.3; or a client that pings and never reads would fill this memory.
         """
-        pong = self.conn.data_to_send()
-        if self.full:
-            self._pong = pong[-1:]
-        else:
-            self.transport.write(b"".join(pong))
+        pongs = self.conn.data_to_send()
+        if not self.full:
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            self._pong = pongs[-1]
 
     def write_messages(self, messages: list[bytes]) -> None:
         """Text messages of an accepted connection, in one write; none once it is closing."""

@@ -193,7 +193,7 @@ class Connection:
 
 def _names(message: dict[str, Any]) -> dict[str, Any]:
     """What a reply repeats, so that the client knows what it is about."""
-    names = {name: message[name] for name in ("ref", "job_id") if name in message}
+    names: dict[str, Any] = {n: message[n] for n in ("ref", "job_id") if n in message}
     if len(_encode(names)) > NAMES_MAX:
         raise ProblemError("invalid_request", f"At most {NAMES_MAX} bytes", field="ref")
     return names
