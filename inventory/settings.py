@@ -64,10 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     relay_ttl: Annotated[
         Seconds,
         Meta(description="Seconds after its last renewal that a relay counts as dead."),
-    ] = 3.0
+    ] = 2.0
     engine_connect_timeout: Annotated[
         Seconds, Meta(description="Seconds to open a connection to an engine.")
-    ] = 5.0
+    ] = 1.5
     engine_idle_timeout: Annotated[
         Seconds,
         Meta(description="Seconds of silence after which an engine counts as stalled."),

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from inventory.model import Cluster
 from inventory.settings import Settings
+from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
 from stream_broker.context import Context
@@ -33,6 +34,7 @@ from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import connect
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.routes.answers import exception_handlers
@@ -53,6 +55,11 @@ _LOG = logging.getLogger(__name__)
 # Redis must answer a command within this, and a blocking read within its block and this.
 _REDIS_TIMEOUT_S = 1.0
 _BLOCKING_TIMEOUT_S = 5.0
+# A takeover begins `relay_ttl`, this margin and at most 1.25 sweeps after the last renewal.
+_TAKEOVER_MARGIN_S = 0.3
+_SWEEP_S = 0.25
+# By how much two brokers may differ about the beginning and the end of an absence of the log.
+_OUTAGE_SLACK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Broker:
         self._home_tag = options.cluster.log_tag(*self._home)
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
+        self.outages = Outages()
         self._build_control(options)
         self._build_logs(options)
         self._build_runner(options)
@@ -106,11 +114,12 @@ class Broker:
             options.cluster.control_url, options.service_key, settings.control_timeout
         )
         self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
-        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
+        self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
             options.state / f"settlements-{self._home}.jsonl",
             self.control,
             max_bytes=settings.spool_max,
+            dropped=self.metrics.settlements_dropped.inc,
         )
 
     def _build_logs(self, options: Options) -> None:
@@ -149,8 +158,10 @@ class Broker:
             self.leases,
             self.spool,
             self.metrics,
+            self.memory,
             self.redis_log,
             self._remember,
+            self.policy.targets,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -168,15 +179,37 @@ class Broker:
                 self.runner.cancel,
             )
             self.sweeper = Sweeper(
-                self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
+                self.redis_log,
+                self._keys.tags,
+                self.runner,
+                self.followers,
+                self.metrics,
+                self.outages,
+                every=_SWEEP_S,
+                margin=_TAKEOVER_MARGIN_S,
+                hold_off=self._settings.relay_ttl / 2,
+                clock=time.time,
             )
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
         self.playout = Playout(time.monotonic)
+        look = self.sweeper.look if self.sweeper is not None else lambda: None
         self.directory = Directory(
-            self._home, self.runner, self.memory, self.redis_log, self.followers, self.playout
+            self._home,
+            self.runner,
+            self.memory,
+            self.redis_log,
+            self.followers,
+            self.playout,
+            look,
+            self._was_away,
         )
+        self.abandoned: Abandoned | None = None
+        if self.redis_log is not None:
+            self.abandoned = Abandoned(
+                self.redis_log, self.spool, self._home, options.node, time.time
+            )
         self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
         self.acceptance = Acceptance(
             settings,
@@ -189,6 +222,7 @@ class Broker:
             self.directory,
             self.memory,
             self.redis_log,
+            self.abandoned,
             time.time,
         )
         self.context = Context(
@@ -232,6 +266,8 @@ class Broker:
             runs.append(self.log_writer.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
+            if self.abandoned is not None:
+                runs.append(self.abandoned.run())
             if self._home_tag is not None:
                 self.followers.listen(self._home_tag)
         loop = asyncio.get_running_loop()
@@ -260,6 +296,10 @@ class Broker:
             await self._redis.aclose()
         await self.control.aclose()
         self.spool.close()
+
+    def _was_away(self, job_id: str, at: float) -> bool:
+        keys = self._keys.of_job(job_id)
+        return keys is not None and self.outages.was_away(keys.tag, at, _OUTAGE_SLACK_S)
 
     async def _remember(self, live: LiveJob) -> None:
         """A `/chat` answer joins its conversation."""

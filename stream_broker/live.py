@@ -17,6 +17,7 @@ from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
+from stream_broker.tenure import Tenure
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -46,10 +47,10 @@ class EventWriter(Protocol):
 
 
 class LiveJob:
-    """One running job.
+    """One running job. `engine` is the number of the grant's engine that serves it.
 
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
-    `max_pause` in seconds.
+    `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class LiveJob:
         monotonic: Callable[[], float],
         buffer_max: int,
         max_pause: float,
+        tenure: Tenure | None = None,
     ) -> None:
         self.head = head
         self.job_id = head.job_id
@@ -71,6 +73,7 @@ class LiveJob:
         self.relay = relay
         self.window = window
         self.done = asyncio.Event()
+        self.engine = 0
         self.viewers = 0
         self.grace: asyncio.TimerHandle | None = None
         self.fenced = False
@@ -81,6 +84,8 @@ class LiveJob:
         self._monotonic = monotonic
         self._buffer_max = buffer_max
         self._max_pause = max_pause
+        self._tenure = tenure
+        self._held = 0
         self._engine: EngineHandle | None = None
         self._paused = False
         self._released = False
@@ -92,10 +97,12 @@ class LiveJob:
         return self.terminal is None and not self._released
 
     def attach(self, engine: EngineHandle) -> None:
-        """The engine's stream has begun."""
+        """An engine's stream has begun, the first one or one that goes on."""
         self._engine = engine
         if self.relay.state != "open" or self._released:
             engine.close()
+        elif self._paused:
+            engine.pause()
 
     def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls `action` after `seconds`, unless the job has ended by then."""
@@ -138,6 +145,7 @@ class LiveJob:
         ended = self.window.ended and self.terminal is not None
         return JobState(
             head=self.head,
+            engine=self.engine,
             last_seq=self.window.durable,
             first_token_at=self.relay.gaps.first,
             ended_at=self.ended_at if ended else None,
@@ -163,8 +171,19 @@ class LiveJob:
         ended_at = self.ended_at if events[-1] is self.terminal else None
         return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
 
+    def renewed(self, asked_at: float) -> None:
+        """The log has renewed this relay's lease, as asked at `asked_at` (monotonic)."""
+        if self._tenure is not None:
+            self._tenure.renewed(asked_at)
+            held, self._held = self._held, 0
+            if held:
+                self.stored(held)
+
     def stored(self, last: int) -> None:
         """See `Writable`: what is written may be shown, and the engine may go on."""
+        if self._tenure is not None and not self._tenure.holds(self._monotonic()):
+            self._held = last
+            return
         self.window.advance(last)
         if self._paused and self.window.unwritten < self._buffer_max // 2 and self._engine:
             self._paused = False

@@ -56,6 +56,13 @@ class RedisLog:
         epoch = await self._scripts.run(scripts.CREATE, [keys.job(head.job_id), keys.relays], args)
         return int(epoch)
 
+    async def discard(self, job_id: str) -> bool:
+        """Takes back a record that nobody has begun to run, if there is one. Returns whether
+        nobody has."""
+        keys = self._of(job_id)
+        names = [keys.job(job_id), keys.relays]
+        return bool(await self._scripts.run(scripts.DISCARD, names, [job_id]))
+
     async def append(self, batch: list[Append]) -> list[Outcome]:
         """One pipeline, one script a job."""
         calls: list[Script] = [self._append_call(entry) for entry in batch]
@@ -117,6 +124,11 @@ class RedisLog:
         state.log_expired = state.end_name is not None and not has_log
         state.relayed = leased is not None
         return state
+
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """A member of the record."""
+        keys = self._of(job_id)
+        await self._scripts.run(scripts.NOTE_ENGINE, [keys.job(job_id)], [epoch, engine])
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """SET NX, and a compare-and-set for an abandoned one; see EventLog."""
@@ -194,7 +206,10 @@ class RedisLog:
             return None
         async with translated():
             record = await self._redis.hgetall(keys.job(job_id))
-        return Orphan(_state_of(record), int(epoch), b"cancel" in record) if record else None
+        if not record:
+            return None
+        lapsed = float(record.get(b"lapsed", 0)) / 1000
+        return Orphan(_state_of(record), int(epoch), b"cancel" in record, lapsed)
 
     async def mark_seen(self, spans: dict[str, float]) -> None:
         """Says of each job, for so many seconds, that it has viewers on this broker."""
@@ -233,6 +248,7 @@ def _state_of(record: dict[bytes, bytes]) -> JobState:
     end = record.get(b"end")
     return JobState(
         head=_HEAD.decode(record[b"head"]),
+        engine=int(record.get(b"engine", 0)),
         last_seq=int(record[b"last_seq"]),
         first_token_at=_time(record.get(b"first_token_at")),
         ended_at=_time(record.get(b"ended_at")),

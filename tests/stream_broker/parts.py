@@ -93,6 +93,7 @@ class ScriptedControl:
         self.asked: list[GrantRequest] = []
         self.renewed: list[list[str]] = []
         self.unknown: list[str] = []
+        self.acquired: list[tuple[dict[str, str], str]] = []
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
@@ -116,6 +117,11 @@ class ScriptedControl:
         self._check()
         self.renewed.append(lease_ids)
         return self.unknown
+
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        self._check()
+        self.acquired.append((leases, node))
+        return []
 
     async def policy(self, etag: str | None) -> tuple[PolicySnapshot, str] | None:
         self.polls += 1
@@ -160,7 +166,7 @@ class Parts:
         self.metrics = BrokerMetrics()
         control: Any = self.control
         engines: Any = self.engines
-        self.leases = LeaseKeeper(control, interval=10.0)
+        self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
         self.writers = {"none": self.writer}
@@ -175,8 +181,10 @@ class Parts:
             self.leases,
             self.spool,
             self.metrics,
+            self.log,
             redis_log,
             self._on_end,
+            lambda grant: grant.targets,
             clock=self.clock,
             monotonic=self.monotonic,
         )
