@@ -1,0 +1,120 @@
+"""Forms the log's Redis Cluster and keeps its homes where the inventory puts them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from inventory.members import parse_members
+from inventory.model import Cluster, LogStore
+from okome.errors import OkomeError
+from okome.redis_plan import Step, View, Views, lacking, next_steps
+
+_TIMEOUT_S = 1.0
+_PAUSE_S = 0.1
+# How often a formed cluster is looked at.
+TEND_EVERY_S = 1.0
+
+
+class RedisCluster:
+    """The processes of the log's Redis Cluster, asked and told one by one."""
+
+    def __init__(self, cluster: Cluster, password: str = "") -> None:
+        self._cluster = cluster
+        self._clients = {
+            store.name: _client(store, password) for store in cluster.log_stores()
+        }
+
+    async def form(self, timeout: float) -> None:
+        """Returns once every process has its part and is in sync. Idempotent.
+
+        Raises OkomeError with what is lacking after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            views = await self.look()
+            steps = next_steps(self._cluster, views)
+            reasons = lacking(self._cluster, views)
+            if not steps and not reasons:
+                return
+            if time.monotonic() > deadline:
+                raise OkomeError(f"the log's Redis Cluster is not formed: {'; '.join(reasons)}")
+            await self._carry_out(steps)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def tend(self, report: Callable[[str], None]) -> None:
+        """Until cancelled: takes in what comes back, and gives homes their slots back."""
+        while True:
+            await asyncio.sleep(TEND_EVERY_S)
+            steps = next_steps(self._cluster, await self.look())
+            for step in steps:
+                report(f"{step.at}: {' '.join(map(str, step.words))}")
+            await self._carry_out(steps)
+
+    async def look(self) -> Views:
+        """The views of all processes that answer, by `address:port`."""
+        found = await asyncio.gather(*(self._view(name) for name in self._clients))
+        return {name: view for name, view in zip(self._clients, found, strict=True) if view}
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def _view(self, name: str) -> View | None:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                async with self._clients[name].pipeline(transaction=False) as pipe:
+                    pipe.execute_command("CLUSTER", "NODES")
+                    pipe.execute_command("CLUSTER", "INFO")
+                    pipe.execute_command("INFO", "replication")
+                    nodes, state, replication = await pipe.execute()
+        except (RedisError, OSError, TimeoutError):
+            return None
+        return View(
+            members=parse_members(nodes),
+            state_ok="cluster_state:ok" in state,
+            in_sync="master_link_status:up" in replication
+            and "master_sync_in_progress:0" in replication,
+        )
+
+    async def _carry_out(self, steps: list[Step]) -> None:
+        """What is refused or not answered is found again in the next look."""
+
+        async def carry_out(step: Step) -> None:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._clients[step.at].execute_command(*step.words)
+            except (RedisError, OSError, TimeoutError):
+                return
+
+        by_process: dict[str, list[Step]] = {}
+        for step in steps:
+            by_process.setdefault(step.at, []).append(step)
+
+        async def in_order(own: list[Step]) -> None:
+            for step in own:
+                await carry_out(step)
+
+        await asyncio.gather(*map(in_order, by_process.values()))
+
+
+def _client(store: LogStore, password: str) -> Redis:
+    client = Redis(
+        host=store.address,
+        port=store.port,
+        password=password or None,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    # Replies as they are: the client's own parsing of CLUSTER NODES leaves half of it out.
+    client.response_callbacks.clear()
+    return client
