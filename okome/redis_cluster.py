@@ -27,9 +27,7 @@ class RedisCluster:
 
     def __init__(self, cluster: Cluster, password: str = "") -> None:
         self._cluster = cluster
-        self._clients = {
-            store.name: _client(store, password) for store in cluster.log_stores()
-        }
+        self._clients = {store.name: _client(store, password) for store in cluster.log_stores()}
 
     async def form(self, timeout: float) -> None:
         """Returns once every process has its part and is in sync. Idempotent.

@@ -27,9 +27,10 @@ from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.keys import KeySpace
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import stores_of
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.policy import PolicyHolder
@@ -48,10 +49,6 @@ from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
 
-# Redis must answer a command within this, and a blocking read within its block and this.
-_REDIS_TIMEOUT_S = 1.0
-_BLOCKING_TIMEOUT_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -64,6 +61,7 @@ class Options:
     state: Path
     service_key: str
     settings: Settings
+    redis_password: str = ""
 
 
 class Broker:
@@ -119,24 +117,23 @@ class Broker:
             "claim_ttl": settings.idempotency_ttl,
         }
         self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers = {"none": LogWriter(self.memory, time.monotonic)}
+        self.writers: dict[str, LogWriter | LaneWriters] = {
+            "none": LogWriter(self.memory, time.monotonic)
+        }
         self.redis_log: RedisLog | None = None
-        self._redis: Any | None = None
-        if options.cluster.durability != "none":
-            (store,) = options.cluster.role("redis")
-            self._store = (store.address, store.port)
-            self._redis = connect(*self._store, timeout=_REDIS_TIMEOUT_S)
+        self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
+        if self.stores is not None:
             self.redis_log = RedisLog(
-                self._redis, self._keys, lease=settings.relay_ttl, **lifetimes
+                self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.writers["local"] = LogWriter(self.redis_log, time.monotonic)
+            self.writers[self.stores.durability] = LaneWriters(self.redis_log, time.monotonic)
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
         self.engines = EngineClient(
             settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
         )
-        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
+        self.conversations = Conversations(self.stores, self._keys, settings.record_ttl)
         self.runner = Runner(
             settings,
             options.node,
@@ -154,14 +151,9 @@ class Broker:
     def _build_following(self, options: Options) -> None:
         self.followers: Followers | None = None
         self.sweeper: Sweeper | None = None
-        if self.redis_log is not None:
+        if self.redis_log is not None and self.stores is not None:
             self.followers = Followers(
-                self._keys,
-                self.redis_log,
-                self._redis,
-                lambda: connect(*self._store, timeout=_BLOCKING_TIMEOUT_S),
-                options.process,
-                self.runner.cancel,
+                self._keys, self.redis_log, self.stores, options.process, self.runner.cancel
             )
             self.sweeper = Sweeper(
                 self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
@@ -224,6 +216,8 @@ class Broker:
             self.runner.renew(),
             *(writer.run() for writer in self.writers.values()),
         ]
+        if self.stores is not None:
+            runs.append(self.stores.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
             if self._home_tag is not None:
@@ -249,8 +243,9 @@ class Broker:
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()
-        if self._redis is not None:
-            await self._redis.aclose()
+        if self.stores is not None and self.redis_log is not None:
+            self.redis_log.close()
+            await self.stores.aclose()
         await self.control.aclose()
         self.spool.close()
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.writer import Writer
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.window import Window
@@ -49,7 +49,7 @@ class LiveJob:
         epoch: int,
         relay: Relay,
         window: Window,
-        writer: LogWriter,
+        writer: Writer,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from inventory.settings import Settings
 from stream_broker.engine_run import EngineRun
@@ -19,7 +19,7 @@ from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
@@ -45,7 +45,7 @@ class Runner:
         settings: Settings,
         node: str,
         engines: EngineClient,
-        writers: dict[str, LogWriter],
+        writers: Mapping[str, Writer],
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,

@@ -41,6 +41,11 @@ class Keys:
         """Stream: cancellations for whoever relays jobs of this tag."""
         return f"okome:{{{self.tag}}}:control"
 
+    @property
+    def touched(self) -> str:
+        """String: written before WAIT by who has only read, so that WAIT covers what was read."""
+        return f"okome:{{{self.tag}}}:touched"
+
     def wake(self, process: str) -> str:
         """Stream that interrupts this process's blocking read."""
         return f"okome:{{{self.tag}}}:wake:{process}"

@@ -13,6 +13,7 @@ import pytest
 from stream_broker.live import LiveJob
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import KEYS, LIFETIMES
 from tests.stream_broker.parts import Parts, running
 from tests.support.redis_server import RedisServer, reason_to_skip
@@ -91,6 +92,16 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def redis_log(redis: Any) -> RedisLog:
+async def stores(redis: Any, redis_server: RedisServer) -> AsyncIterator[OneStore]:
+    """The shared Redis as the log's only store."""
+    stores = OneStore(redis_server.address, timeout=5.0)
+    yield stores
+    await stores.aclose()
+
+
+@pytest.fixture
+def redis_log(stores: OneStore) -> Iterator[RedisLog]:
     """The log in Redis."""
-    return RedisLog(redis, KEYS, lease=3.0, **LIFETIMES)
+    log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
+    yield log
+    log.close()

@@ -31,6 +31,11 @@ class RedisServer:
         self._appendonly = "yes" if appendonly else "no"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, self.port
+
     def start(self) -> None:
         """Starts it; returns once it answers."""
         self._process = subprocess.Popen(
