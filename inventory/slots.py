@@ -7,6 +7,7 @@ modulo 16384.
 from __future__ import annotations
 
 import binascii
+from itertools import pairwise
 
 SLOTS = 16_384
 
@@ -19,4 +20,4 @@ def slot_of(tag: str) -> int:
 def equal_ranges(count: int) -> list[range]:
     """All slots in `count` ranges that differ by one slot at most."""
     bounds = [SLOTS * part // count for part in range(count + 1)]
-    return [range(first, end) for first, end in zip(bounds, bounds[1:], strict=False)]
+    return [range(first, end) for first, end in pairwise(bounds)]

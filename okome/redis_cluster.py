@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -88,7 +89,8 @@ class RedisCluster:
         async def carry_out(step: Step) -> None:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
-                    await self._clients[step.at].execute_command(*step.words)
+                    client: Any = self._clients[step.at]
+                    await client.execute_command(*step.words)
             except (RedisError, OSError, TimeoutError):
                 return
 

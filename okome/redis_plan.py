@@ -49,7 +49,7 @@ def next_steps(cluster: Cluster, views: Views) -> list[Step]:
 
 
 def lacking(cluster: Cluster, views: Views) -> list[str]:
-    """Why the cluster does not serve all homes as durably as it should; empty when it does."""
+    """Why the cluster does not serve all homes as it should; empty when it does."""
     reasons = []
     for store in cluster.log_stores():
         view = views.get(store.name)
@@ -57,10 +57,12 @@ def lacking(cluster: Cluster, views: Views) -> list[str]:
             reasons.append(f"{store.name} does not answer")
         elif not view.state_ok:
             reasons.append(f"{store.name} says that the cluster is down")
-        elif view.myself.master is not None and not view.in_sync:
+        elif store.primary:
+            holder = _holder(cluster, store, views)
+            if holder is None or holder.id != view.myself.id:
+                reasons.append(f"{store.name} does not have the slots of its node")
+        elif view.myself.master is None or not view.in_sync:
             reasons.append(f"{store.name} is not in sync with its primary")
-        elif view.myself.master is None and not view.myself.slots:
-            reasons.append(f"{store.name} has no part yet")
     return reasons
 
 
@@ -88,7 +90,7 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
     """Gives the process its slots, or the primary that it is to follow."""
     myself = views[store.name].myself
     slots = cluster.log_slots(store.home)
-    holder = owner((view.members for view in views.values()), slots[0])
+    holder = _holder(cluster, store, views)
     if holder is None:
         if not store.primary or myself.master is not None:
             return []
@@ -100,3 +102,9 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
         return [Step(store.name, ("CLUSTER", "FAILOVER"))] if ready else []
     knows = any(member.id == holder.id for member in views[store.name].members)
     return [Step(store.name, ("CLUSTER", "REPLICATE", holder.id))] if knows else []
+
+
+def _holder(cluster: Cluster, store: LogStore, views: Views) -> Member | None:
+    """Who serves the slots of the store's home, by the newest view of anybody."""
+    first = cluster.log_slots(store.home)[0]
+    return owner((view.members for view in views.values()), first)

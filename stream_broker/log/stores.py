@@ -31,25 +31,25 @@ class Stores(Protocol):
     durability: Durability
     acks: int
 
-    def lane(self, tag: str) -> str:
+    def lane(self, tag: str, /) -> str:
         """Homes with the same lane are written through one connection."""
 
-    async def ask(self, tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
+    async def ask(self, tag: str, call: Callable[[Any], Awaitable[T]], /) -> T:
         """The answer of `call(client)` where `tag` lives. Raises LogUnavailable.
 
         It may be called again at another place, so it has to be repeatable.
         """
 
-    async def link(self, tag: str, *setup: bytes) -> Link:
+    async def link(self, tag: str, /, *setup: bytes) -> Link:
         """A connection of one's own to where `tag` lives. Raises LogUnavailable."""
 
-    def suspect(self, tag: str) -> None:
+    def suspect(self, tag: str, /) -> None:
         """Where `tag` lived it was not answered as it should be."""
 
-    def trust(self, tag: str) -> None:
+    def trust(self, tag: str, /) -> None:
         """Where `tag` lives it was answered."""
 
-    def away(self, tag: str) -> bool:
+    def away(self, tag: str, /) -> bool:
         """Is the home of `tag` away, while others answer?"""
 
     async def run(self) -> None:
@@ -72,28 +72,28 @@ class OneStore:
         self._password = password
         self.client = connect(*address, timeout=timeout, password=password)
 
-    def lane(self, tag: str) -> str:
+    def lane(self, _tag: str) -> str:
         """See Stores."""
         return ""
 
-    async def ask(self, tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
+    async def ask(self, _tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """See Stores."""
         async with translated():
             return await call(self.client)
 
-    async def link(self, tag: str, *setup: bytes) -> Link:
+    async def link(self, _tag: str, *setup: bytes) -> Link:
         """See Stores."""
         return await open_link(
             self._address, CONNECT_TIMEOUT_S, password=self._password, setup=setup
         )
 
-    def suspect(self, tag: str) -> None:
+    def suspect(self, _tag: str) -> None:
         """There is nowhere else to look."""
 
-    def trust(self, tag: str) -> None:
+    def trust(self, _tag: str) -> None:
         """There is nowhere else to look."""
 
-    def away(self, tag: str) -> bool:
+    def away(self, _tag: str) -> bool:
         """Never: when it is away, it is so for all."""
         return False
 

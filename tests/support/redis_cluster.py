@@ -33,12 +33,7 @@ def free_net() -> str:
 
 def _free(address: str) -> bool:
     with socket.socket() as probe:
-        try:
-            probe.bind((address, 6379))
-        except OSError as error:
-            assert error.errno == errno.EADDRINUSE
-            return False
-    return True
+        return probe.connect_ex((address, 6379)) == errno.ECONNREFUSED
 
 
 class ClusterServers:
