@@ -7,7 +7,6 @@ import logging
 
 from stream_broker.log.appending import LOAD, AppendEncoder, outcomes, refusals, wait
 from stream_broker.log.base import Append, LogUnavailable, Outcome, Unacknowledged
-from stream_broker.log.keys import Keys
 from stream_broker.log.link import Link
 from stream_broker.log.stores import COMMAND_TIMEOUT_S, Stores
 
@@ -34,12 +33,12 @@ class Lane:
         self._written: tuple[list[Append], list[Outcome]] | None = None
         self._durable: dict[str, int] = {}
 
-    async def append(self, batch: list[Append], keys: list[Keys]) -> list[Outcome]:
-        """See EventLog. `keys`: those of each entry's job."""
+    async def append(self, batch: list[Append]) -> list[Outcome]:
+        """See EventLog."""
         async with self._one:
-            return await self._append(batch, keys)
+            return await self._append(batch)
 
-    async def _append(self, batch: list[Append], keys: list[Keys]) -> list[Outcome]:
+    async def _append(self, batch: list[Append]) -> list[Outcome]:
         try:
             link = await self._open()
             written = self._written
@@ -47,7 +46,7 @@ class Lane:
                 found = written[1]
                 await self._acknowledge(link)
             else:
-                found = await self._write(link, batch, keys)
+                found = await self._write(link, batch)
         except LogUnavailable as error:
             if not isinstance(error, Unacknowledged):
                 self.close()
@@ -71,13 +70,13 @@ class Lane:
             self._link = await self._stores.link(self._tag, LOAD)
         return self._link
 
-    async def _write(self, link: Link, batch: list[Append], keys: list[Keys]) -> list[Outcome]:
+    async def _write(self, link: Link, batch: list[Append]) -> list[Outcome]:
         acks = self._stores.acks
         durable = self._durable.get
         # Where no replica is asked, what is written is as durable as it will be.
         parts = [
-            self._encoder.encode(entry, own, durable(entry.job_id, 0) if acks else None)
-            for entry, own in zip(batch, keys, strict=True)
+            self._encoder.encode(entry, durable(entry.job_id, 0) if acks else None)
+            for entry in batch
         ]
         if acks:
             parts.append(wait(acks))

@@ -44,9 +44,10 @@ class RedisLog:
         self.durability = stores.durability
         self._stores = stores
         self._keys = keys
-        self._encoder = AppendEncoder(int(log_ttl), int(record_ttl))
+        self._encoder = AppendEncoder(keys, int(log_ttl), int(record_ttl))
         self._reader = Reader(stores)
         self._lanes: dict[str, Lane] = {}
+        self._lane_of: dict[str, Lane] = {}
         self._record_ttl = int(record_ttl)
         self._claim_ttl = int(claim_ttl)
         self._lease_ms = int(lease * 1000)
@@ -69,23 +70,23 @@ class RedisLog:
 
     async def append(self, batch: list[Append]) -> list[Outcome]:
         """One pipeline and one acknowledgement for each lane of the batch."""
-        keys = [self._of(entry.job_id) for entry in batch]
-        lanes = [self._stores.lane(own.tag) for own in keys]
+        lanes = [self._lane(entry.job_id) for entry in batch]
         if lanes.count(lanes[0]) == len(lanes):
-            return await self._lane(keys[0].tag).append(batch, keys)
-        found: dict[str, list[Outcome]] = {}
+            return await lanes[0].append(batch)
+        found: dict[Lane, list[Outcome]] = {}
         for lane in dict.fromkeys(lanes):
-            places = [place for place, name in enumerate(lanes) if name == lane]
-            found[lane] = await self._lane(keys[places[0]].tag).append(
-                [batch[place] for place in places], [keys[place] for place in places]
-            )
+            own = [entry for entry, its in zip(batch, lanes, strict=True) if its is lane]
+            found[lane] = await lane.append(own)
         return [found[lane].pop(0) for lane in lanes]
 
-    def _lane(self, tag: str) -> Lane:
-        name = self._stores.lane(tag)
-        lane = self._lanes.get(name)
+    def _lane(self, job_id: str) -> Lane:
+        home = job_id.partition("-")[0]
+        lane = self._lane_of.get(home)
         if lane is None:
-            lane = self._lanes[name] = Lane(self._stores, tag, self._encoder)
+            tag = self._of(job_id).tag
+            name = self._stores.lane(tag)
+            lane = self._lanes.setdefault(name, Lane(self._stores, tag, self._encoder))
+            self._lane_of[home] = lane
         return lane
 
     async def read(self, job_id: str, after: int, max_bytes: int) -> list[Event]:

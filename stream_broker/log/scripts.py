@@ -26,7 +26,7 @@ return tonumber(redis.call('HGET', KEYS[1], 'epoch'))
 )
 
 # KEYS: job, log, relays.
-# ARGV: job id, epoch, log ttl s, record ttl s, durable, first_token_at, ended_at, end name,
+# ARGV: job id, epoch, log ttl s, record ttl s, first_token_at, durable, ended_at, end name,
 #       then seq, name, data of each event.
 # `durable`: up to here replicas are known to have the log; '' where there are none to ask.
 # Returns 1 stored, 0 fenced, -1 missing (no record), -2 a gap before the first event.
@@ -44,7 +44,7 @@ for i = 9, #ARGV, 3 do
     last = seq
   end
 end
-redis.call('HSET', KEYS[1], 'last_seq', last, 'durable', ARGV[5], 'first_token_at', ARGV[6])
+redis.call('HSET', KEYS[1], 'last_seq', last, 'first_token_at', ARGV[5], 'durable', ARGV[6])
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'ended_at', ARGV[7], 'end_name', ARGV[8], 'end', ARGV[#ARGV])
   redis.call('ZREM', KEYS[3], ARGV[1])
