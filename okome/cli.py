@@ -21,6 +21,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+redis_app = typer.Typer(
+    help="The log's Redis Cluster, where the durability is `replicated`.", no_args_is_help=True
+)
+app.add_typer(redis_app, name="redis")
+
 Inventory = Annotated[
     Path | None,
     typer.Option(
@@ -173,6 +178,52 @@ def settings(
         print_json(settings_json())
     else:
         typer.echo(settings_markdown() if markdown else settings_table(), nl=False)
+
+
+@redis_app.command("config")
+def redis_config(
+    process: Annotated[str, typer.Argument(metavar="ADDRESS:PORT", help="Of the inventory.")],
+    directory: Annotated[Path, typer.Option(metavar="DIR", help="Where it keeps its files.")],
+    password: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
+    ] = None,
+    inventory: Inventory = None,
+) -> None:
+    """Print the redis.conf of one process."""
+    from okome.redis_commands import config
+
+    typer.echo(config(inventory, process, directory, password), nl=False)
+
+
+@redis_app.command("form")
+def redis_form(
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long it may take.")] = 30.0,
+    password: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
+    ] = None,
+    inventory: Inventory = None,
+) -> None:
+    """Make one cluster of the running processes: meet, share the slots, replicate. Repeatable."""
+    from okome.redis_commands import form
+
+    form(inventory, password, timeout)
+    typer.echo("formed: every home has its slots, and replicas that are in sync")
+
+
+@redis_app.command("tend")
+def redis_tend(
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="See to this node's processes only.")
+    ] = None,
+    password: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
+    ] = None,
+    inventory: Inventory = None,
+) -> None:
+    """Form the cluster and stay: take in what comes back, give homes their slots back."""
+    from okome.redis_commands import tend
+
+    tend(inventory, password, node, typer.echo)
 
 
 def _act(operation: str, target: str, inventory: Path | None, done: str) -> None:

@@ -160,17 +160,17 @@ def redis_name(cluster: Cluster, store: LogStore) -> str:
 
 def _redis(cluster: Cluster, store: LogStore, paths: Paths, programs: Programs) -> ProcessSpec:
     name = redis_name(cluster, store)
+    clustered = cluster.durability == "replicated"
+    bus = (f"{store.address}:{store.port + BUS}",) if clustered else ()
     return ProcessSpec(
         name=name,
         node=store.node,
         role="redis",
         address=store.address,
         port=store.port,
-        ready_url=f"redis://{store.name}",
+        ready_url=f"{'redis+cluster' if clustered else 'redis'}://{store.name}",
         argv=(str(programs.redis), str(paths.of_process(name) / "redis.conf")),
-        listens=(store.name, f"{store.address}:{store.port + BUS}")
-        if cluster.durability == "replicated"
-        else (store.name,),
+        listens=(store.name, *bus),
     )
 
 

@@ -18,9 +18,9 @@ from okome.errors import OkomeError
 from okome.redis_plan import Step, View, Views, lacking, next_steps
 
 _TIMEOUT_S = 1.0
-_PAUSE_S = 0.1
-# How often a formed cluster is looked at.
-TEND_EVERY_S = 1.0
+_PAUSE_S = 0.2
+# How often a cluster that is as it should be is looked at.
+TEND_EVERY_S = 2.0
 
 
 class RedisCluster:
@@ -28,6 +28,7 @@ class RedisCluster:
 
     def __init__(self, cluster: Cluster, password: str = "") -> None:
         self._cluster = cluster
+        self._node_of = {store.name: store.node for store in cluster.log_stores()}
         self._clients = {store.name: _client(store, password) for store in cluster.log_stores()}
 
     async def form(self, timeout: float) -> None:
@@ -47,14 +48,22 @@ class RedisCluster:
             await self._carry_out(steps)
             await asyncio.sleep(_PAUSE_S)
 
-    async def tend(self, report: Callable[[str], None]) -> None:
-        """Until cancelled: takes in what comes back, and gives homes their slots back."""
+    async def tend(self, report: Callable[[str], None], node: str | None = None) -> None:
+        """Until cancelled: forms the cluster, takes in what comes back, and gives homes
+        their slots back. `node`: does so with the processes of that node only.
+        """
         while True:
-            await asyncio.sleep(TEND_EVERY_S)
-            steps = next_steps(self._cluster, await self.look())
+            views = await self.look()
+            steps = [
+                step
+                for step in next_steps(self._cluster, views)
+                if node is None or self._node_of[step.at] == node
+            ]
             for step in steps:
                 report(f"{step.at}: {' '.join(map(str, step.words))}")
             await self._carry_out(steps)
+            calm = len(views) == len(self._clients) and not lacking(self._cluster, views)
+            await asyncio.sleep(TEND_EVERY_S if calm else _PAUSE_S)
 
     async def look(self) -> Views:
         """The views of all processes that answer, by `address:port`."""

@@ -13,6 +13,7 @@ from okome.control import ControlServer
 from okome.credentials import read_api_key
 from okome.errors import OkomeError
 from okome.prepare import Launch
+from okome.redis_cluster import RedisCluster
 from okome.signin import sign_in_url
 from okome.supervisor import Supervisor
 
@@ -45,12 +46,15 @@ class Session:
         for number in _ENDINGS:
             loop.add_signal_handler(number, self._interrupt)
         server = ControlServer(self._handle)
+        tending = asyncio.create_task(self._tend_redis())
         try:
             await server.open(self._launch.paths)
             await self._start(announce)
             await self._end.wait()
         finally:
             self._end.set()
+            tending.cancel()
+            await asyncio.wait([tending])
             self._report("ending every process")
             await self._supervisor.down()
             self._ended.set()
@@ -71,6 +75,16 @@ class Session:
         await starting
         self._report(f"every node is ready after {time.monotonic() - began:.1f} s")
         announce(await self._sign_in(), self._api_key())
+
+    async def _tend_redis(self) -> None:
+        """Forms the log's Redis Cluster, where there is one, and keeps it as it should be."""
+        if self._launch.cluster.durability != "replicated":
+            return
+        redis = RedisCluster(self._launch.cluster)
+        try:
+            await redis.tend(self._report)
+        finally:
+            await redis.aclose()
 
     def _interrupt(self) -> None:
         if self._end.is_set():

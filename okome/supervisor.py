@@ -84,16 +84,19 @@ class Supervisor:
             await self._engines_known()
 
     async def drain(self, target: str) -> None:
-        """Drains the brokers of a node; they are held down once they have ended."""
+        """Drains the brokers of a node; they are held down once they have ended.
+
+        What else runs on the node goes on: the log of jobs that other brokers take over.
+        """
         children = self._of(target)
-        for child in children:
-            if child.spec.role != "stream":
-                raise OkomeError(
-                    f"{child.spec.name} is no broker, and only brokers drain; "
-                    f"`okome stop {target}` ends it"
-                )
-        for child in children:
-            child.drain()
+        brokers = [child for child in children if child.spec.role == "stream"]
+        if not brokers:
+            raise OkomeError(
+                f"{children[0].spec.name} is no broker, and only brokers drain; "
+                f"`okome stop {target}` ends it"
+            )
+        for broker in brokers:
+            broker.drain()
 
     async def down(self) -> None:
         """Ends everything, in order. Afterwards no process is left."""
