@@ -64,7 +64,7 @@ class Job:
         raise AssertionError(outcome)
 
     def log_away(self, since: float) -> None:
-        raise SystemExit("the log is away")
+        raise SystemExit(f"the log is away since {since}")
 
 
 async def measure(log: Any, writer: Any, options: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ from okome.redis_plan import Step, View, Views, lacking, next_steps
 
 _TIMEOUT_S = 1.0
 _PAUSE_S = 0.2
+# Redis gives a manual failover five seconds.
+_FAILOVER_S = 6.0
 # How often a cluster that is as it should be is looked at.
 TEND_EVERY_S = 2.0
 
@@ -29,6 +31,7 @@ class RedisCluster:
     def __init__(self, cluster: Cluster, password: str = "") -> None:
         self._cluster = cluster
         self._node_of = {store.name: store.node for store in cluster.log_stores()}
+        self._begun: dict[Step, float] = {}
         self._clients = {store.name: _client(store, password) for store in cluster.log_stores()}
 
     async def form(self, timeout: float) -> None:
@@ -59,9 +62,8 @@ class RedisCluster:
                 for step in next_steps(self._cluster, views)
                 if node is None or self._node_of[step.at] == node
             ]
-            for step in steps:
+            for step in await self._carry_out(steps):
                 report(f"{step.at}: {' '.join(map(str, step.words))}")
-            await self._carry_out(steps)
             calm = len(views) == len(self._clients) and not lacking(self._cluster, views)
             await asyncio.sleep(TEND_EVERY_S if calm else _PAUSE_S)
 
@@ -92,26 +94,33 @@ class RedisCluster:
             and "master_sync_in_progress:0" in replication,
         )
 
-    async def _carry_out(self, steps: list[Step]) -> None:
-        """What is refused or not answered is found again in the next look."""
+    async def _carry_out(self, steps: list[Step]) -> list[Step]:
+        """Returns those that were due. What is refused is found again in the next look."""
+        due = [step for step in steps if self._is_due(step)]
+        by_process: dict[str, list[Step]] = {}
+        for step in due:
+            by_process.setdefault(step.at, []).append(step)
+        await asyncio.gather(*map(self._in_order, by_process.values()))
+        return due
 
-        async def carry_out(step: Step) -> None:
+    def _is_due(self, step: Step) -> bool:
+        """A failover that is asked for again begins anew, and writers wait all the while."""
+        if not step.takes_time:
+            return True
+        now = time.monotonic()
+        if now - self._begun.get(step, float("-inf")) < _FAILOVER_S:
+            return False
+        self._begun[step] = now
+        return True
+
+    async def _in_order(self, steps: list[Step]) -> None:
+        for step in steps:
+            client: Any = self._clients[step.at]
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
-                    client: Any = self._clients[step.at]
                     await client.execute_command(*step.words)
             except (RedisError, OSError, TimeoutError):
-                return
-
-        by_process: dict[str, list[Step]] = {}
-        for step in steps:
-            by_process.setdefault(step.at, []).append(step)
-
-        async def in_order(own: list[Step]) -> None:
-            for step in own:
-                await carry_out(step)
-
-        await asyncio.gather(*map(in_order, by_process.values()))
+                continue
 
 
 def _client(store: LogStore, password: str) -> Redis:

@@ -38,6 +38,11 @@ class Step:
     at: str
     words: tuple[str | int, ...]
 
+    @property
+    def takes_time(self) -> bool:
+        """Is it not yet done when it is answered?"""
+        return self.words[1] == "FAILOVER"
+
 
 def next_steps(cluster: Cluster, views: Views) -> list[Step]:
     """What can be done now, by the views (by `address:port`) of the processes that answer."""

@@ -83,6 +83,11 @@ class Broker:
         self._gauges()
         self.app = self._build_app()
 
+    async def check(self) -> None:
+        """Raises LogRefused when the log can never be used as it is."""
+        if self.stores is not None:
+            await self.stores.check()
+
     async def drain(self) -> None:
         """Takes no new jobs, sends away who can come back, waits for the rest."""
         self.context.draining = self.acceptance.draining = True
@@ -156,7 +161,12 @@ class Broker:
                 self._keys, self.redis_log, self.stores, options.process, self.runner.cancel
             )
             self.sweeper = Sweeper(
-                self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
+                self.redis_log,
+                self._keys.tags,
+                self.runner,
+                self.followers,
+                self.metrics,
+                respite=self._settings.relay_ttl / 4 + 0.25,
             )
 
     def _build_context(self, options: Options) -> None:
@@ -190,7 +200,13 @@ class Broker:
             viewers=self.viewers,
             metrics=self.metrics,
             shared_log=self.redis_log is not None,
+            log_away=self._log_away,
         )
+
+    def _log_away(self) -> bool:
+        """Is this broker's home without its log, while others have theirs?"""
+        tag, stores = self._home_tag, self.stores
+        return stores is not None and tag is not None and stores.away(tag)
 
     def _build_app(self) -> Starlette:
         context = self.context

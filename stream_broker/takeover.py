@@ -17,10 +17,11 @@ _READ_BYTES = 1 << 20
 
 
 class Sweeper:
-    """Takes over orphans of every home. `every` and `margin` are in seconds.
+    """Takes over orphans of every home. `every`, `margin` and `respite` are in seconds.
 
     A job counts as orphaned once its lease has ended for `margin`; whoever asks first
     gets it, under the next epoch, and the old relay's appends are refused from then on.
+    After an outage of a home, `respite` is what its live relays have for renewing.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Sweeper:
         *,
         every: float = 0.5,
         margin: float = 0.5,
+        respite: float = 1.0,
     ) -> None:
         self._log = log
         self._tags = tags
@@ -41,20 +43,33 @@ class Sweeper:
         self._metrics = metrics
         self._every = every
         self._margin = margin
+        self._respite = respite
         self.draining = False
 
     async def run(self) -> None:
-        """Sweeps until cancelled."""
+        """Sweeps until cancelled; each home by itself: one may not answer."""
+        async with asyncio.TaskGroup() as group:
+            for tag in self._tags:
+                group.create_task(self._sweep(tag))
+
+    async def _sweep(self, tag: str) -> None:
+        away = False
         while True:
             await asyncio.sleep(self._every)
             if self.draining:
                 continue
-            for tag in self._tags:
-                try:
-                    for job_id in await self._log.orphans(tag, self._margin):
-                        await self._try_take_over(job_id, tag)
-                except LogUnavailable as error:
-                    _LOG.debug("no sweep of %s: %s", tag, error)
+            try:
+                orphans = await self._log.orphans(tag, self._margin)
+                if away:
+                    # Live relays could not renew either: first they get the time to.
+                    away = False
+                    await asyncio.sleep(self._respite)
+                    continue
+                for job_id in orphans:
+                    await self._try_take_over(job_id, tag)
+            except LogUnavailable as error:
+                away = True
+                _LOG.debug("no sweep of %s: %s", tag, error)
 
     async def _try_take_over(self, job_id: str, tag: str) -> None:
         """A job that cannot be taken over must not keep the others from it."""

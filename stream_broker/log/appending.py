@@ -45,10 +45,7 @@ class AppendEncoder:
         events = entry.events
         last = events[-1]
         known = b"" if durable is None else b"%d" % durable
-        if last.terminal:
-            end = arguments((_time(entry.ended_at), last.name.encode()))
-        else:
-            end = _NO_END
+        end = arguments((_time(entry.ended_at), last.name.encode())) if last.terminal else _NO_END
         parts = [
             b"*%d\r\n%b$%d\r\n%b\r\n%b"
             % (

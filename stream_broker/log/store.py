@@ -24,6 +24,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as Broken
 
 from stream_broker.log.base import LogUnavailable, Unacknowledged
 
@@ -57,8 +58,10 @@ WAIT_MS = 300
 def connect(
     host: str, port: int, *, timeout: float, connections: int = 64, password: str = ""
 ) -> Any:
-    """A client whose every call ends within `timeout` seconds; nothing is retried.
+    """A client whose every call ends within `timeout` seconds.
 
+    Only a broken connection is tried once more: after a restart of the store every pooled
+    one is broken, and each would fail a call. So calls have to be repeatable.
     At most `connections` calls at once; the others wait for their turn, as long again.
     """
     pool = BlockingConnectionPool(
@@ -69,7 +72,7 @@ def connect(
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         max_connections=connections,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
         decode_responses=False,
     )
     return Redis.from_pool(pool)

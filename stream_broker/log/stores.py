@@ -12,6 +12,7 @@ from inventory.model import Cluster, Durability
 from stream_broker.log.base import LogUnavailable, Unacknowledged
 from stream_broker.log.keys import Keys
 from stream_broker.log.link import Link, open_link
+from stream_broker.log.preflight import check
 from stream_broker.log.store import WAIT_MS, Address, connect, translated
 from stream_broker.log.topology import Topology
 
@@ -51,6 +52,9 @@ class Stores(Protocol):
 
     def away(self, tag: str, /) -> bool:
         """Is the home of `tag` away, while others answer?"""
+
+    async def check(self) -> None:
+        """Raises LogRefused when a Redis answers that can never be used."""
 
     async def run(self) -> None:
         """Looks for what has moved, until cancelled."""
@@ -96,6 +100,10 @@ class OneStore:
     def away(self, _tag: str) -> bool:
         """Never: when it is away, it is so for all."""
         return False
+
+    async def check(self) -> None:
+        """See Stores."""
+        await check((self._address,), self._password, clustered=False)
 
     async def run(self) -> None:
         """Nothing moves."""
@@ -174,6 +182,10 @@ class ClusterStores:
     def away(self, tag: str) -> bool:
         """See Stores."""
         return tag in self._suspects and len(self._suspects) < self._homes
+
+    async def check(self) -> None:
+        """See Stores."""
+        await check(tuple(self._clients), self._password, clustered=True)
 
     async def run(self) -> None:
         """See Stores."""

@@ -85,10 +85,8 @@ class Tail:
         lost = False
         while True:
             try:
-                if lost:
-                    await self._check_records()
-                    lost = False
-                await self._read_once()
+                await self._read_once(lost)
+                lost = False
             except Unacknowledged:
                 # The same is read again, and asked for again: WAIT has taken its time.
                 _LOG.debug("%s: not enough replicas answer", self._keys.tag)
@@ -109,9 +107,11 @@ class Tail:
             self._link.close()
             self._link = None
 
-    async def _read_once(self) -> None:
+    async def _read_once(self, lost: bool) -> None:
         if self._link is None or self._link.closed:
             self._link = await self._stores.link(self._keys.tag)
+        if lost:
+            await self._check_records()
         log_keys = {self._keys.log(job_id).encode(): job_id for job_id in self._windows}
         read: list[tuple[str, Entries]] = []
         for key, entries in await self._xread(self._link, log_keys):

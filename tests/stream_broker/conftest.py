@@ -83,6 +83,16 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that one test may kill, hang and fill; not started yet."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    server = RedisServer(tmp_path_factory.mktemp("redis"), appendonly=True)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Any]:
     """A client of the shared Redis, which is empty."""
     client = connect(redis_server.host, redis_server.port, timeout=5.0)

@@ -68,13 +68,9 @@ def replicated_log(cluster_stores: ClusterStores) -> Iterator[RedisLog]:
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def own_server(own_redis: RedisServer) -> RedisServer:
     """A Redis that one test may kill, hang and fill; not started yet."""
-    if reason := reason_to_skip():
-        pytest.skip(reason)
-    server = RedisServer(tmp_path_factory.mktemp("redis"), appendonly=True)
-    yield server
-    server.kill()
+    return own_redis
 
 
 @pytest.fixture(params=["none", "local", "replicated"])
