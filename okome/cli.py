@@ -37,6 +37,13 @@ Inventory = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Target = Annotated[str, typer.Argument(metavar="NODE[/ROLE]", help="As `okome status` names it.")]
 
+RedisProcess = Annotated[
+    str, typer.Argument(metavar="ADDRESS:PORT", help="One Redis of the inventory.")
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option("--password", metavar="FILE", help="Holds the Redis password.")
+]
+
 
 @app.command()
 def up(
@@ -182,11 +189,9 @@ def settings(
 
 @redis_app.command("config")
 def redis_config(
-    process: Annotated[str, typer.Argument(metavar="ADDRESS:PORT", help="Of the inventory.")],
+    process: RedisProcess,
     directory: Annotated[Path, typer.Option(metavar="DIR", help="Where it keeps its files.")],
-    password: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
-    ] = None,
+    password: PasswordFile = None,
     inventory: Inventory = None,
 ) -> None:
     """Print the redis.conf of one process."""
@@ -198,9 +203,7 @@ def redis_config(
 @redis_app.command("form")
 def redis_form(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long it may take.")] = 30.0,
-    password: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
-    ] = None,
+    password: PasswordFile = None,
     inventory: Inventory = None,
 ) -> None:
     """Make one cluster of the running processes: meet, share the slots, replicate. Repeatable."""
@@ -215,15 +218,24 @@ def redis_tend(
     node: Annotated[
         str | None, typer.Option(metavar="NODE", help="See to this node's processes only.")
     ] = None,
-    password: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the password of all of them.")
-    ] = None,
+    password: PasswordFile = None,
     inventory: Inventory = None,
 ) -> None:
     """Form the cluster and stay: take in what comes back, give homes their slots back."""
     from okome.redis_commands import tend
 
     tend(inventory, password, node, typer.echo)
+
+
+@redis_app.command("await-replaced")
+def redis_await_replaced(
+    process: RedisProcess, password: PasswordFile = None, inventory: Inventory = None
+) -> None:
+    """Return once a process that is down may be started: before it, started empty, would
+    take its replicas' data with it. For systemd's ExecStartPre."""
+    from okome.redis_commands import await_replaced
+
+    await_replaced(inventory, password, process, typer.echo)
 
 
 def _act(operation: str, target: str, inventory: Path | None, done: str) -> None:

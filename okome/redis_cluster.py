@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +16,12 @@ from redis.exceptions import RedisError
 from inventory.members import parse_members
 from inventory.model import Cluster, LogStore
 from okome.errors import OkomeError
-from okome.redis_plan import Step, View, Views, lacking, next_steps
+from okome.redis_plan import Step, View, Views, lacking, next_steps, to_be_replaced
 
 _TIMEOUT_S = 1.0
 _PAUSE_S = 0.2
+# As `max_pause`, after which streams that wait for their log have failed.
+_REPLACED_S = 30.0
 # Redis gives a manual failover five seconds.
 _FAILOVER_S = 6.0
 # How often a cluster that is as it should be is looked at.
@@ -49,6 +52,23 @@ class RedisCluster:
             if time.monotonic() > deadline:
                 raise OkomeError(f"the log's Redis Cluster is not formed: {'; '.join(reasons)}")
             await self._carry_out(steps)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def await_replaced(self, name: str, report: Callable[[str], None]) -> None:
+        """Returns once the process at `name` (`address:port`), which is down, may be started.
+
+        Not later than a stream waits for its log: then there is nothing left to lose.
+        """
+        (store,) = (store for store in self._cluster.log_stores() if store.name == name)
+        deadline = time.monotonic() + _REPLACED_S
+        told = False
+        while to_be_replaced(self._cluster, store, await self.look()):
+            if time.monotonic() > deadline:
+                report(f"{name} was not replaced in {_REPLACED_S:g} s; it starts empty")
+                return
+            if not told:
+                report(f"{name} is not started before a replica has taken its place")
+                told = True
             await asyncio.sleep(_PAUSE_S)
 
     async def tend(self, report: Callable[[str], None], node: str | None = None) -> None:
@@ -90,6 +110,7 @@ class RedisCluster:
         return View(
             members=parse_members(nodes),
             state_ok="cluster_state:ok" in state,
+            offset=_offset(replication),
             in_sync="master_link_status:up" in replication
             and "master_sync_in_progress:0" in replication,
         )
@@ -121,6 +142,11 @@ class RedisCluster:
                     await client.execute_command(*step.words)
             except (RedisError, OSError, TimeoutError):
                 continue
+
+
+def _offset(replication: str) -> int:
+    found = re.search(r"^slave_repl_offset:(\d+)", replication, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _client(store: LogStore, password: str) -> Redis:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from inventory.load import LOCAL, load_cluster
-from inventory.model import Cluster
+from inventory.model import Cluster, LogStore
 from okome.errors import OkomeError
 from okome.redis_cluster import RedisCluster
 from okome.redis_config import render
@@ -16,12 +16,8 @@ from okome.redis_config import render
 
 def config(inventory: Path | None, process: str, directory: Path, password: Path | None) -> str:
     """The redis.conf of the process at `address:port`."""
-    cluster = _cluster(inventory)
-    for store in cluster.log_stores():
-        if store.name == process:
-            return render(store, directory, clustered=True, password=_password(password))
-    known = ", ".join(store.name for store in cluster.log_stores())
-    raise OkomeError(f"{process} is no Redis of this inventory; there are {known}")
+    store = _store(_cluster(inventory), process)
+    return render(store, directory, clustered=True, password=_password(password))
 
 
 def form(inventory: Path | None, password: Path | None, timeout: float) -> None:
@@ -48,6 +44,19 @@ def tend(
         asyncio.run(_with(cluster, _password(password), run))
 
 
+def await_replaced(
+    inventory: Path | None, password: Path | None, process: str, report: Callable[[str], None]
+) -> None:
+    """Returns once the process, which is down, may be started."""
+    cluster = _cluster(inventory)
+    _store(cluster, process)
+
+    async def run(redis: RedisCluster) -> None:
+        await redis.await_replaced(process, report)
+
+    asyncio.run(_with(cluster, _password(password), run))
+
+
 async def _with(
     cluster: Cluster, password: str, run: Callable[[RedisCluster], Awaitable[None]]
 ) -> None:
@@ -64,6 +73,14 @@ def _cluster(inventory: Path | None) -> Cluster:
     if cluster.durability != "replicated":
         raise OkomeError(f"{path}: its okome_durability is not `replicated`: it has no cluster")
     return cluster
+
+
+def _store(cluster: Cluster, process: str) -> LogStore:
+    for store in cluster.log_stores():
+        if store.name == process:
+            return store
+    known = ", ".join(store.name for store in cluster.log_stores())
+    raise OkomeError(f"{process} is no Redis of this inventory; there are {known}")
 
 
 def _password(file: Path | None) -> str:

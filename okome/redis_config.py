@@ -17,7 +17,8 @@ def render(store: LogStore, directory: Path, *, clustered: bool, password: str =
     """The redis.conf of one process; `clustered`: it is one of a Redis Cluster.
 
     `noeviction`: a full Redis refuses a write and the stream waits; evicting would drop
-    parts of somebody's answer. No RDB snapshots: the append-only file is the only truth.
+    parts of somebody's answer. No RDB snapshots. A single Redis keeps an append-only file
+    (docs/adr/0002); a member of a cluster keeps nothing, its replicas do (docs/adr/0006).
     """
     return _COMMON.format(
         address=store.address,
@@ -26,6 +27,7 @@ def render(store: LogStore, directory: Path, *, clustered: bool, password: str =
         # Redis means 127.0.0.1 by its "loopback interface", and replicas come from 127.86.0.x.
         protected="no" if password or ip_address(store.address).is_loopback else "yes",
         memory=MAX_MEMORY,
+        file="no" if clustered else "yes",
     ) + (
         (_CLUSTER.format(address=store.address, timeout=NODE_TIMEOUT_MS) if clustered else "")
         + (f"requirepass {_quote(password)}\nmasterauth {_quote(password)}\n" if password else "")
@@ -41,7 +43,7 @@ supervised no
 logfile ""
 loglevel notice
 dir {directory}
-appendonly yes
+appendonly {file}
 appendfsync everysec
 save ""
 maxmemory {memory}
@@ -53,7 +55,9 @@ timeout 0
 # `bind-source-addr`: on loopback addresses the processes never meet without it.
 # Full coverage is not required: the death of one node's log must not take the others'.
 # Replicas stay where the inventory puts them, and all may be promoted alike.
-# Synchronised at once and without a file; the backlog bridges a replica's short absence.
+# Synchronised at once and without files, for nodes with SD cards; the backlog bridges a
+# replica's short absence. What is left of a synchronisation must go: a later start would
+# load it, and take up a log that is long out of date (measured).
 _CLUSTER = """\
 bind-source-addr {address}
 cluster-enabled yes
@@ -65,6 +69,8 @@ cluster-allow-replica-migration no
 replica-priority 100
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
+repl-diskless-load on-empty-db
+rdb-del-sync-files yes
 repl-backlog-size 16mb
 """
 

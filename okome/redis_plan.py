@@ -16,11 +16,16 @@ from inventory.model import Cluster, LogStore
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one process says. `in_sync`: as a replica, it follows its primary closely."""
+    """What one process says.
+
+    `in_sync`: as a replica, it follows its primary closely; `offset`: how much it has taken
+    over from a primary since it was started, 0 for nothing.
+    """
 
     members: tuple[Member, ...]
     state_ok: bool
     in_sync: bool
+    offset: int = 0
 
     @property
     def myself(self) -> Member:
@@ -69,6 +74,22 @@ def lacking(cluster: Cluster, views: Views) -> list[str]:
         elif view.myself.master is None or not view.in_sync:
             reasons.append(f"{store.name} is not in sync with its primary")
     return reasons
+
+
+def to_be_replaced(cluster: Cluster, store: LogStore, views: Views) -> bool:
+    """Is the process, which is down, still to be replaced by a replica that has its data?
+
+    Started before that it would come back empty under its old name, and its replicas would
+    follow it and drop all they have (measured: everything was lost).
+    """
+    for home in {other.home for other in cluster.log_stores()}:
+        first = cluster.log_slots(home)[0]
+        holder = owner((view.members for view in views.values()), first)
+        if holder is None or holder.name != store.name:
+            continue
+        if any(view.myself.master == holder.id and view.offset for view in views.values()):
+            return True
+    return False
 
 
 def _introduce(store: LogStore, stores: list[LogStore], views: Views) -> list[Step]:

@@ -12,6 +12,7 @@ from typing import Any
 from okome.control import ControlServer
 from okome.credentials import read_api_key
 from okome.errors import OkomeError
+from okome.plan import ProcessSpec
 from okome.prepare import Launch
 from okome.redis_cluster import RedisCluster
 from okome.signin import sign_in_url
@@ -31,8 +32,14 @@ class Session:
     ) -> None:
         self._launch = launch
         self._report = report
+        clustered = launch.cluster.durability == "replicated"
+        self._redis = RedisCluster(launch.cluster) if clustered else None
         self._supervisor = Supervisor(
-            launch.plan, launch.paths, {**environment, "PYTHONUNBUFFERED": "1"}, report
+            launch.plan,
+            launch.paths,
+            {**environment, "PYTHONUNBUFFERED": "1"},
+            report,
+            {"redis": self._redis_may_start} if clustered else None,
         )
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
@@ -59,6 +66,8 @@ class Session:
             await self._supervisor.down()
             self._ended.set()
             self._report("nothing is running any more")
+            if self._redis is not None:
+                await self._redis.aclose()
             await server.close()
 
     async def _start(self, announce: Callable[[str, str], None]) -> None:
@@ -78,13 +87,12 @@ class Session:
 
     async def _tend_redis(self) -> None:
         """Forms the log's Redis Cluster, where there is one, and keeps it as it should be."""
-        if self._launch.cluster.durability != "replicated":
-            return
-        redis = RedisCluster(self._launch.cluster)
-        try:
-            await redis.tend(self._report)
-        finally:
-            await redis.aclose()
+        if self._redis is not None:
+            await self._redis.tend(self._report)
+
+    async def _redis_may_start(self, spec: ProcessSpec) -> None:
+        if self._redis is not None:
+            await self._redis.await_replaced(f"{spec.address}:{spec.port}", self._report)
 
     def _interrupt(self) -> None:
         if self._end.is_set():

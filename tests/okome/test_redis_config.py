@@ -30,7 +30,7 @@ def test_a_member_of_the_cluster_is_told_all_that_the_design_names(tmp_path: Pat
         "logfile": '""',
         "loglevel": "notice",
         "dir": f'"{tmp_path}/my place"',
-        "appendonly": "yes",
+        "appendonly": "no",
         "appendfsync": "everysec",
         "save": '""',
         "maxmemory": "512mb",
@@ -47,6 +47,8 @@ def test_a_member_of_the_cluster_is_told_all_that_the_design_names(tmp_path: Pat
         "replica-priority": "100",
         "repl-diskless-sync": "yes",
         "repl-diskless-sync-delay": "0",
+        "repl-diskless-load": "on-empty-db",
+        "rdb-del-sync-files": "yes",
         "repl-backlog-size": "16mb",
     }
 

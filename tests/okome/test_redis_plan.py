@@ -7,7 +7,7 @@ from dataclasses import replace
 from inventory.load import LOCAL, load_cluster
 from inventory.members import Member
 from inventory.model import LogStore
-from okome.redis_plan import Step, View, lacking, next_steps
+from okome.redis_plan import Step, View, lacking, next_steps, to_be_replaced
 
 CLUSTER = load_cluster(LOCAL.with_name("local-replicated.yml"))
 STORES = {store.name: store for store in CLUSTER.log_stores()}
@@ -144,3 +144,36 @@ def test_who_does_not_answer_is_named_and_not_told_anything() -> None:
     del found["127.86.0.43:6379"]
     assert next_steps(CLUSTER, found) == []
     assert lacking(CLUSTER, found) == ["127.86.0.43:6379 does not answer"]
+
+
+def without(store: LogStore, found: Views, offset: int) -> Views:
+    """The views of the others when `store` is down."""
+    return {
+        name: replace(view, offset=0 if STORES[name].primary else offset)
+        for name, view in found.items()
+        if name != store.name
+    }
+
+
+def test_a_primary_is_started_again_once_a_replica_has_its_slots() -> None:
+    primary = process(HOME, primary=True)
+    assert to_be_replaced(CLUSTER, primary, without(primary, views(), offset=9))
+    after = views(of=replaced())  # type: ignore[arg-type]
+    assert not to_be_replaced(CLUSTER, primary, without(primary, after, offset=9))
+
+
+def test_a_replica_that_was_promoted_is_waited_for_in_the_same_way() -> None:
+    heir = process(HOME, primary=False)
+    after = without(heir, views(of=replaced()), offset=9)  # type: ignore[arg-type]
+    assert to_be_replaced(CLUSTER, heir, after)
+
+
+def test_a_replica_is_started_at_once() -> None:
+    replica = process(HOME, primary=False)
+    assert not to_be_replaced(CLUSTER, replica, without(replica, views(), offset=9))
+
+
+def test_nobody_is_waited_for_that_has_no_data_itself() -> None:
+    primary = process(HOME, primary=True)
+    assert not to_be_replaced(CLUSTER, primary, without(primary, views(), offset=0))
+    assert not to_be_replaced(CLUSTER, primary, {})

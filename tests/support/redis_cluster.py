@@ -7,6 +7,7 @@ import errno
 import signal
 import socket
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import redis
@@ -56,6 +57,11 @@ class ClusterServers:
             self.start_one(store)
         self.form()
 
+    def restart_one(self, store: LogStore) -> None:
+        """Starts a process that was killed, no sooner than the supervisor would."""
+        asyncio.run(self._with(lambda redis: redis.await_replaced(store.name, print)))
+        self.start_one(store)
+
     def start_one(self, store: LogStore) -> None:
         """Starts one process, with what it has kept."""
         directory = self._directory / store.name.replace(":", "-")
@@ -69,22 +75,21 @@ class ClusterServers:
 
     def form(self) -> None:
         """Until all have their part again, and every home its own slots."""
+        asyncio.run(self._with(lambda redis: redis.form(_FORM_S)))
 
-        async def form() -> None:
-            redis_cluster = RedisCluster(self.cluster)
-            try:
-                await redis_cluster.form(_FORM_S)
-            finally:
-                await redis_cluster.aclose()
-
-        asyncio.run(form())
+    async def _with(self, call: Callable[[RedisCluster], Awaitable[None]]) -> None:
+        redis_cluster = RedisCluster(self.cluster)
+        try:
+            await call(redis_cluster)
+        finally:
+            await redis_cluster.aclose()
 
     def mend(self) -> None:
         """Starts and lets go on whatever a test has left; forms the cluster again."""
         for store in self.stores.values():
             process = self._processes.get(store.name)
             if process is None or process.poll() is not None:
-                self.start_one(store)
+                self.restart_one(store)
             else:
                 process.send_signal(signal.SIGCONT)
         self.form()
@@ -109,11 +114,9 @@ class ClusterServers:
         """The end of `hang`."""
         self._processes[store.name].send_signal(signal.SIGCONT)
 
-    def empty(self, store: LogStore) -> None:
-        """Takes from one that is down all that it has kept of the log."""
-        directory = self._directory / store.name.replace(":", "-") / "appendonlydir"
-        for file in directory.glob("*"):
-            file.unlink()
+    def left_behind(self) -> list[Path]:
+        """Files that a process would load when it is started."""
+        return [*self._directory.glob("127*/*.rdb"), *self._directory.glob("127*/appendonlydir")]
 
     def home(self, node: str) -> LogStore:
         """The process that is to be the primary of `node`."""

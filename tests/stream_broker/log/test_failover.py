@@ -230,7 +230,6 @@ async def test_a_log_that_lost_what_was_shown_takes_no_more_of_the_job(
             wounded.kill(replica)
         wounded.kill(home)
         for store in (home, *wounded.replicas(NODE)):
-            wounded.empty(store)
             wounded.start_one(store)
         await eventually_async(lambda: stream.outcome, FAILOVER_S)
         assert stream.outcome == "missing"
@@ -238,6 +237,18 @@ async def test_a_log_that_lost_what_was_shown_takes_no_more_of_the_job(
         assert stream.window.failure.body()["code"] == "log_unavailable"  # type: ignore[union-attr]
         await streams[4].more()
         streams.all.pop(3)
+
+
+async def test_a_primary_that_is_started_again_waits_until_it_was_replaced(
+    wounded: ClusterServers,
+) -> None:
+    async with streaming(wounded) as streams:
+        wounded.kill(wounded.home(NODE))
+        await asyncio.to_thread(wounded.restart_one, wounded.home(NODE))
+        await streams[3].more()
+        assert streams[3].outcome is None
+        await asyncio.to_thread(wounded.mend)
+        assert wounded.left_behind() == []
 
 
 async def test_an_append_sent_again_after_a_failover_writes_nothing_twice(
