@@ -61,6 +61,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds a relay waits for its log before the job fails."),
     ] = 30.0
+    log_acks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2,
+            description="Replicas that must have a token before it is shown (replicated).",
+        ),
+    ] = 1
     relay_ttl: Annotated[
         Seconds,
         Meta(description="Seconds after its last renewal that a relay counts as dead."),

@@ -20,6 +20,7 @@ from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import Append, LogUnavailable, Outcome
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
@@ -169,9 +170,9 @@ class Parts:
         self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
-        self.writers = {"none": self.writer}
+        self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:
-            self.writers["local"] = LogWriter(redis_log, self.monotonic)
+            self.writers[redis_log.durability] = LaneWriters(redis_log, self.monotonic)
         self.ended: list[LiveJob] = []
         self.runner = Runner(
             self.settings,

@@ -13,7 +13,7 @@ from stream_broker.engines.deltas import Finish, Text
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from stream_broker.tasks import end
 from tests.stream_broker.building import (
     HOME,
@@ -31,7 +31,6 @@ from tests.stream_broker.building import (
 )
 from tests.stream_broker.parts import Parts, running, with_grant
 from tests.support.eventually import eventually_async
-from tests.support.redis_server import RedisServer
 
 
 class Pair:
@@ -44,16 +43,11 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(
-    tmp_path: Path, redis: Any, redis_log: RedisLog, redis_server: RedisServer
-) -> AsyncIterator[Pair]:
-    def client() -> Any:
-        return connect(redis_server.host, redis_server.port, timeout=5.0)
-
+async def pair(tmp_path: Path, redis_log: RedisLog, stores: OneStore) -> AsyncIterator[Pair]:
     async with running(tmp_path / "here", redis_log) as here:
         (tmp_path / "there").mkdir()
         async with running(tmp_path / "there", redis_log) as other:
-            followers = Followers(KEYS, redis_log, redis, client, "p2", lambda *_: None)
+            followers = Followers(KEYS, redis_log, stores, "p2", lambda *_: None)
             here.directory._followers = followers
             there = Directory(
                 Home(4, 0), other.runner, other.log, redis_log, followers, other.playout
