@@ -27,13 +27,16 @@ from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
+from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.stores import stores_of
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.outages import Outages
+from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
@@ -50,10 +53,6 @@ from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
 
-# Redis must answer a command within this, and a blocking read within its block and this.
-_REDIS_TIMEOUT_S = 1.0
-_BLOCKING_TIMEOUT_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -66,6 +65,7 @@ class Options:
     state: Path
     service_key: str
     settings: Settings
+    redis_password: str = ""
 
 
 class Broker:
@@ -87,6 +87,11 @@ class Broker:
         self._build_context(options)
         self._gauges()
         self.app = self._build_app()
+
+    async def check(self) -> None:
+        """Raises LogRefused when the log can never be used as it is."""
+        if self.stores is not None:
+            await self.stores.check()
 
     async def drain(self) -> None:
         """Takes no new jobs, sends away who can come back, waits for the rest."""
@@ -123,24 +128,23 @@ class Broker:
             "claim_ttl": settings.idempotency_ttl,
         }
         self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers = {"none": LogWriter(self.memory, time.monotonic)}
+        self.writers: dict[str, Writer] = {"none": DirectWriter(self.memory)}
+        self.log_writer: LaneWriters | None = None
         self.redis_log: RedisLog | None = None
-        self._redis: Any | None = None
-        if options.cluster.durability != "none":
-            (store,) = options.cluster.role("redis")
-            self._store = (store.address, store.port)
-            self._redis = connect(*self._store, timeout=_REDIS_TIMEOUT_S)
+        self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
+        if self.stores is not None:
             self.redis_log = RedisLog(
-                self._redis, self._keys, lease=settings.relay_ttl, **lifetimes
+                self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.writers["local"] = LogWriter(self.redis_log, time.monotonic)
+            self.log_writer = LaneWriters(self.redis_log, time.monotonic)
+            self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
         self.engines = EngineClient(
             settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
         )
-        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
+        self.conversations = Conversations(self.stores, self._keys, settings.record_ttl)
         self.runner = Runner(
             settings,
             options.node,
@@ -160,14 +164,9 @@ class Broker:
     def _build_following(self, options: Options) -> None:
         self.followers: Followers | None = None
         self.sweeper: Sweeper | None = None
-        if self.redis_log is not None:
+        if self.redis_log is not None and self.stores is not None:
             self.followers = Followers(
-                self._keys,
-                self.redis_log,
-                self._redis,
-                lambda: connect(*self._store, timeout=_BLOCKING_TIMEOUT_S),
-                options.process,
-                self.runner.cancel,
+                self._keys, self.redis_log, self.stores, options.process, self.runner.cancel
             )
             self.sweeper = Sweeper(
                 self.redis_log,
@@ -182,6 +181,7 @@ class Broker:
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
+        self.playout = Playout(time.monotonic)
         look = self.sweeper.look if self.sweeper is not None else lambda: None
         self.directory = Directory(
             self._home,
@@ -189,6 +189,7 @@ class Broker:
             self.memory,
             self.redis_log,
             self.followers,
+            self.playout,
             look,
             self._was_away,
         )
@@ -221,7 +222,13 @@ class Broker:
             viewers=self.viewers,
             metrics=self.metrics,
             shared_log=self.redis_log is not None,
+            log_away=self._log_away,
         )
+
+    def _log_away(self) -> bool:
+        """Is this broker's home without its log, while others have theirs?"""
+        tag, stores = self._home_tag, self.stores
+        return stores is not None and tag is not None and stores.away(tag)
 
     def _build_app(self) -> Starlette:
         context = self.context
@@ -245,8 +252,11 @@ class Broker:
             self.leases.run(),
             self.spool.run(),
             self.runner.renew(),
-            *(writer.run() for writer in self.writers.values()),
         ]
+        if self.log_writer is not None:
+            runs.append(self.log_writer.run())
+        if self.stores is not None:
+            runs.append(self.stores.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
             if self._home_tag is not None:
@@ -271,11 +281,13 @@ class Broker:
     async def _aclose(self) -> None:
         await self.runner.aclose()
         await end(self._tasks)
+        self.playout.close()
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()
-        if self._redis is not None:
-            await self._redis.aclose()
+        if self.stores is not None and self.redis_log is not None:
+            self.redis_log.close()
+            await self.stores.aclose()
         await self.control.aclose()
         self.spool.close()
 

@@ -6,36 +6,22 @@ To anyone but its owner a job does not exist (CONTRACT, promise 6).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from contracts.problems import ProblemError
 from inventory.model import Durability
-from stream_broker.feed import Feed
 from stream_broker.followers import Followers
 from stream_broker.ids import Home, home_of, time_of
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
+from stream_broker.playout import Playout
 from stream_broker.record import JobState
 from stream_broker.running import Runner
 from stream_broker.text import text_of
+from stream_broker.watch import Watch
 from stream_broker.window import Window
-
-
-class Watch:
-    """One viewer's hold on a job: a feed, and what to undo when the viewer leaves."""
-
-    def __init__(self, state: JobState, feed: Feed, window: Window, left: Callable[[], None]):
-        self.state = state
-        self.feed = feed
-        self.window = window
-        self._left = left
-
-    def close(self) -> None:
-        """The viewer has gone. Idempotent."""
-        if not self.feed.closed:
-            self.feed.close()
-            self._left()
 
 
 class Directory:
@@ -53,6 +39,7 @@ class Directory:
         memory: MemoryLog,
         redis: RedisLog | None,
         followers: Followers | None,
+        playout: Playout,
         look: Callable[[], None] = lambda: None,
         was_away: Callable[[str, float], bool] = lambda _job, _at: False,
     ) -> None:
@@ -61,6 +48,7 @@ class Directory:
         self._memory = memory
         self._redis = redis
         self._followers = followers
+        self._playout = playout
         self._look = look
         self._was_away = was_away
 
@@ -100,18 +88,18 @@ class Directory:
         log = self._log(state.head.durability)
         if live is not None:
             self._runner.viewer_joined(live)
-            held = live
-            feed = Feed(job_id, live.window, log, cursor)
-            return Watch(state, feed, live.window, lambda: self._runner.viewer_left(held))
+            self._playout.pace(live.window, state.head.grant.pacing)
+            left = partial(self._runner.viewer_left, live)
+            return Watch(state, live.window, log, cursor, left)
         if state.end_name is not None or log is self._memory or self._followers is None:
             window = Window(0, state.last_seq)
             window.ended = True
-            return Watch(state, Feed(job_id, window, log, cursor), window, lambda: None)
+            return Watch(state, window, log, cursor, _nothing)
         followers = self._followers
         self._look()
         window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
-        feed = Feed(job_id, window, log, cursor)
-        return Watch(state, feed, window, lambda: followers.close(job_id))
+        self._playout.pace(window, state.head.grant.pacing)
+        return Watch(state, window, log, cursor, partial(followers.close, job_id))
 
     async def text(self, state: JobState) -> str | None:
         """The answer so far, out of the durable log; None once it has expired."""
@@ -145,3 +133,7 @@ class Directory:
         if state is not None or self._redis is None or home_of(job_id) is None:
             return state
         return await self._redis.state(job_id)
+
+
+def _nothing() -> None:
+    """What to undo for a viewer of a log that has ended."""

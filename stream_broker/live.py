@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from stream_broker.engines.deltas import Delta, Finish
-from stream_broker.events import Event, EventEncoder
+from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.writer import Writer
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.tenure import Tenure
@@ -50,7 +50,7 @@ class LiveJob:
         epoch: int,
         relay: Relay,
         window: Window,
-        writer: LogWriter,
+        writer: Writer,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -59,6 +59,7 @@ class LiveJob:
         tenure: Tenure | None = None,
     ) -> None:
         self.head = head
+        self.job_id = head.job_id
         self.epoch = epoch
         self.relay = relay
         self.window = window
@@ -77,7 +78,6 @@ class LiveJob:
         self._tenure = tenure
         self._held = 0
         self._engine: EngineHandle | None = None
-        self._unwritten = 0
         self._paused = False
         self._released = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -148,19 +148,18 @@ class LiveJob:
         if not events or self._released:
             return
         self.window.append(events)
-        self._unwritten += sum(event.size for event in events)
-        if events[-1].terminal:
+        if events[-1].name in TERMINAL:
             self.terminal = events[-1]
             self.ended_at = self._clock()
             self._stop_engine()
-        elif self._unwritten > self._buffer_max and not self._paused and self._engine:
+        elif self.window.unwritten > self._buffer_max and not self._paused and self._engine:
             self._paused = True
             self._engine.pause()
         self._writer.add(self, events)
 
     def to_append(self, events: list[Event]) -> Append:
         """See `Writable`."""
-        ended_at = self.ended_at if events[-1].terminal else None
+        ended_at = self.ended_at if events[-1] is self.terminal else None
         return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
 
     def renewed(self, asked_at: float) -> None:
@@ -176,8 +175,8 @@ class LiveJob:
         if self._tenure is not None and not self._tenure.holds(self._monotonic()):
             self._held = last
             return
-        self._unwritten -= self.window.advance(last)
-        if self._paused and self._unwritten < self._buffer_max // 2 and self._engine:
+        self.window.advance(last)
+        if self._paused and self.window.unwritten < self._buffer_max // 2 and self._engine:
             self._paused = False
             self._engine.resume()
         if self.window.ended:

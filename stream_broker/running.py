@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
@@ -24,19 +24,17 @@ from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end, together
 from stream_broker.tenure import Tenure
-from stream_broker.window import Window
+from stream_broker.window import WINDOW_BYTES, Window
 
 _LOG = logging.getLogger(__name__)
 
-# What a viewer that keeps up may lag before it is served from the log, bytes.
-WINDOW_BYTES = 128 << 10
 # How long the ends of jobs may take to be written and settled at a shutdown (seconds).
 _LAST_FLUSH_S = 1.0
 
@@ -49,7 +47,7 @@ class Runner:
         settings: Settings,
         node: str,
         engines: EngineClient,
-        writers: dict[str, LogWriter],
+        writers: Mapping[str, Writer],
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,

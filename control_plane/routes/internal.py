@@ -16,7 +16,7 @@ from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
 from contracts.policy import SCOPE_GENERATE, PolicySnapshot
 from contracts.problems import ProblemError
 from control_plane.auth import Proof, examine, is_service, require_scope, unauthenticated
-from control_plane.grants import INSPECTION, PACING, choose_engine, find_model, limits_for
+from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
 from control_plane.plane import Plane
 from control_plane.policy import build_snapshot, etag, matches
 from control_plane.settlements import check_settlement
@@ -120,7 +120,7 @@ class Internal:
             limits=limits,
             tools=[],
             inspection=INSPECTION,
-            pacing=PACING,
+            pacing=plane.pacing,
             lease=Lease(id=lease_id, ttl_s=rule.ttl_s),
             reservation=Reservation(tokens=tokens),
         )
@@ -192,5 +192,6 @@ class Internal:
             public_keys=plane.signer.jwks,
             models=plane.prober.proven_models(plane.models),
             limits=plane.limits,
+            pacing=plane.pacing,
             now=now,
         )

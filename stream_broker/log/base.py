@@ -3,8 +3,9 @@
 Errors:
 
     LogError
-    ├── LogUnavailable   the store does not answer now; ask again
-    └── Fenced           another relay owns the job; stop
+    ├── LogUnavailable       the store does not answer now; ask again
+    │   └── Unacknowledged   it has the write, but its replicas have not said so
+    └── Fenced               another relay owns the job; stop
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ class LogUnavailable(LogError):
     """The store does not answer, or answers that it cannot write."""
 
 
+class Unacknowledged(LogUnavailable):
+    """The write is in the store, and may be lost with it: too few replicas answer."""
+
+
 class Fenced(LogError):
     """Another relay has taken the job over; nothing of this one may be written any more."""
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, gc=False, eq=False):
     """Events of one job to be written by the relay that holds `epoch`. Never empty."""
 
     job_id: str

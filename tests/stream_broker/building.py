@@ -60,7 +60,7 @@ def grant(
         limits=Limits(max_tokens=max_tokens, deadline_s=deadline_s, detach_grace_s=detach_grace_s),
         tools=[],
         inspection={},
-        pacing={},
+        pacing={"mode": "off"},
         lease=Lease(id="l-1", ttl_s=30.0),
         reservation=Reservation(tokens=100),
         degraded_until=degraded_until,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,20 +13,23 @@ from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
-from stream_broker.directory import Directory, Watch
+from stream_broker.directory import Directory
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta
 from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import Append, LogUnavailable, Outcome
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.playout import Playout
 from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
+from stream_broker.watch import Watch
 from tests.stream_broker.building import HOME, JOB, USER, Clock, grant, head, policy
 
 MUCH = 1 << 20
@@ -168,9 +172,9 @@ class Parts:
         self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
-        self.writers = {"none": self.writer}
+        self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:
-            self.writers["local"] = LogWriter(redis_log, self.monotonic)
+            self.writers[redis_log.durability] = LaneWriters(redis_log, self.monotonic)
         self.ended: list[LiveJob] = []
         self.runner = Runner(
             self.settings,
@@ -187,7 +191,8 @@ class Parts:
             clock=self.clock,
             monotonic=self.monotonic,
         )
-        self.directory = Directory(HOME, self.runner, self.log, redis_log, None)
+        self.playout = Playout(time.monotonic)
+        self.directory = Directory(HOME, self.runner, self.log, redis_log, None, self.playout)
 
     async def _on_end(self, live: LiveJob) -> None:
         self.ended.append(live)

@@ -34,7 +34,7 @@ class Door:
         self.parts = parts
         control: Any = parts.control
         self.policy = PolicyHolder(control, parts.monotonic, poll=2.0)
-        self.directory = Directory(home, parts.runner, parts.log, redis, None)
+        self.directory = Directory(home, parts.runner, parts.log, redis, None, parts.playout)
         self.abandoned = None
         if redis is not None:
             self.abandoned = Abandoned(redis, parts.spool, home, "node", parts.clock)

@@ -13,7 +13,7 @@ from stream_broker.engines.deltas import Finish, Text
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from stream_broker.tasks import end
 from tests.stream_broker.building import (
     HOME,
@@ -31,7 +31,6 @@ from tests.stream_broker.building import (
 )
 from tests.stream_broker.parts import Parts, running, with_grant
 from tests.support.eventually import eventually_async
-from tests.support.redis_server import RedisServer
 
 
 class Pair:
@@ -44,18 +43,15 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(
-    tmp_path: Path, redis: Any, redis_log: RedisLog, redis_server: RedisServer
-) -> AsyncIterator[Pair]:
-    def client() -> Any:
-        return connect(redis_server.host, redis_server.port, timeout=5.0)
-
+async def pair(tmp_path: Path, redis_log: RedisLog, stores: OneStore) -> AsyncIterator[Pair]:
     async with running(tmp_path / "here", redis_log) as here:
         (tmp_path / "there").mkdir()
         async with running(tmp_path / "there", redis_log) as other:
-            followers = Followers(KEYS, redis_log, redis, client, "p2", lambda *_: None)
+            followers = Followers(KEYS, redis_log, stores, "p2", lambda *_: None)
             here.directory._followers = followers
-            there = Directory(Home(4, 0), other.runner, other.log, redis_log, followers)
+            there = Directory(
+                Home(4, 0), other.runner, other.log, redis_log, followers, other.playout
+            )
             task = asyncio.create_task(followers.run())
             yield Pair(here, followers, there)
             await end([task])
@@ -106,7 +102,9 @@ async def test_a_job_made_while_the_log_was_away_may_live_on_its_home_only(
         asked.append((job, at))
         return was_away
 
-    directory = Directory(HOME, parts.runner, parts.log, redis_log, None, was_away=away)
+    directory = Directory(
+        HOME, parts.runner, parts.log, redis_log, None, parts.playout, was_away=away
+    )
     job = job_id(7, home=Home(4, 0))
     with pytest.raises(ProblemError) as refused:
         await directory.state(job, USER)
@@ -119,7 +117,9 @@ async def test_a_job_of_somebody_else_is_unknown_wherever_it_lives(
 ) -> None:
     job = job_id(home=Home(4, 0))
     await redis_log.create(head(job))
-    directory = Directory(HOME, parts.runner, parts.log, redis_log, None, was_away=lambda *_: True)
+    directory = Directory(
+        HOME, parts.runner, parts.log, redis_log, None, parts.playout, was_away=lambda *_: True
+    )
     with pytest.raises(ProblemError) as refused:
         await directory.state(job, "eve")
     assert refused.value.code == "unknown_job"

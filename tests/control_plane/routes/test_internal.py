@@ -332,6 +332,15 @@ async def test_an_unchanged_policy_is_304_at_any_time_and_after_a_restart(
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
 
 
+@pytest.mark.parametrize("mode", ["smooth", "off"])
+async def test_grants_and_the_policy_pace_alike(start: Start, mode: str) -> None:
+    async with start(f"pacing={mode}") as control:
+        granted = await control.grant()
+        policy = await control.internal("GET", "/policy")
+    assert granted.json()["pacing"] == {"mode": mode, "hold_max_ms": 100}
+    assert policy.json()["pacing"] == granted.json()["pacing"]
+
+
 async def test_keys_and_logouts_reach_the_next_policy(control: Harness) -> None:
     tags = [(await control.internal("GET", "/policy")).headers["etag"]]
     made = (await control.call("POST", "/v1/keys", json={})).json()
