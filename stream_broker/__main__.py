@@ -41,7 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         options = _options(arguments)
         sock = _listen(options)
@@ -67,9 +66,15 @@ async def _serve(options: Options, sock: socket.socket) -> None:
             ws=SocketConnection,
             ws_max_size=options.settings.body_max,
             ws_per_message_deflate=False,
+            # Answers to pings are not asked for: a slow reader's would come too late, and
+            # who is gone is known by what its kernel does not acknowledge.
+            ws_ping_interval=15.0,
+            ws_ping_timeout=None,
             access_log=False,
             log_config=None,
             server_header=False,
+            # HAProxy is asked what it says of its client where that matters (routes/site.py).
+            proxy_headers=False,
             date_header=True,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,

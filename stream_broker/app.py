@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from inventory.model import Cluster
 from inventory.settings import Settings
+from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
 from stream_broker.context import Context
@@ -25,14 +26,16 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import LiveJob
+from stream_broker.live import EventWriter, LiveJob
+from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
 from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.stores import stores_of
-from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.outages import Outages
+from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
@@ -48,6 +51,12 @@ from stream_broker.tasks import end
 from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
+
+# A takeover begins `relay_ttl`, this margin and at most 1.25 sweeps after the last renewal.
+_TAKEOVER_MARGIN_S = 0.3
+_SWEEP_S = 0.25
+# By how much two brokers may differ about the beginning and the end of an absence of the log.
+_OUTAGE_SLACK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class Broker:
         self._home_tag = options.cluster.log_tag(*self._home)
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
+        self.outages = Outages()
         self._build_control(options)
         self._build_logs(options)
         self._build_runner(options)
@@ -107,11 +117,12 @@ class Broker:
             options.cluster.control_url, options.service_key, settings.control_timeout
         )
         self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
-        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
+        self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
             options.state / f"settlements-{self._home}.jsonl",
             self.control,
             max_bytes=settings.spool_max,
+            dropped=self.metrics.settlements_dropped.inc,
         )
 
     def _build_logs(self, options: Options) -> None:
@@ -122,16 +133,16 @@ class Broker:
             "claim_ttl": settings.idempotency_ttl,
         }
         self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers: dict[str, LogWriter | LaneWriters] = {
-            "none": LogWriter(self.memory, time.monotonic)
-        }
+        self.writers: dict[str, EventWriter] = {"none": DirectWriter(self.memory)}
+        self.log_writer: LaneWriters | None = None
         self.redis_log: RedisLog | None = None
         self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
         if self.stores is not None:
             self.redis_log = RedisLog(
                 self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.writers[self.stores.durability] = LaneWriters(self.redis_log, time.monotonic)
+            self.log_writer = LaneWriters(self.redis_log, time.monotonic)
+            self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
@@ -147,8 +158,10 @@ class Broker:
             self.leases,
             self.spool,
             self.metrics,
+            self.memory,
             self.redis_log,
             self._remember,
+            self.policy.targets,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -166,14 +179,32 @@ class Broker:
                 self.runner,
                 self.followers,
                 self.metrics,
-                respite=self._settings.relay_ttl / 4 + 0.25,
+                self.outages,
+                every=_SWEEP_S,
+                margin=_TAKEOVER_MARGIN_S,
+                hold_off=self._settings.relay_ttl / 2,
+                clock=time.time,
             )
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
+        self.playout = Playout(time.monotonic)
+        look = self.sweeper.look if self.sweeper is not None else lambda: None
         self.directory = Directory(
-            self._home, self.runner, self.memory, self.redis_log, self.followers
+            self._home,
+            self.runner,
+            self.memory,
+            self.redis_log,
+            self.followers,
+            self.playout,
+            look,
+            self._was_away,
         )
+        self.abandoned: Abandoned | None = None
+        if self.redis_log is not None:
+            self.abandoned = Abandoned(
+                self.redis_log, self.spool, self._home, options.node, time.time
+            )
         self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
         self.acceptance = Acceptance(
             settings,
@@ -186,6 +217,7 @@ class Broker:
             self.directory,
             self.memory,
             self.redis_log,
+            self.abandoned,
             time.time,
         )
         self.context = Context(
@@ -230,12 +262,15 @@ class Broker:
             self.leases.run(),
             self.spool.run(),
             self.runner.renew(),
-            *(writer.run() for writer in self.writers.values()),
         ]
         if self.stores is not None:
             runs.append(self.stores.run())
+        if self.log_writer is not None:
+            runs.append(self.log_writer.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
+            if self.abandoned is not None:
+                runs.append(self.abandoned.run())
             if self._home_tag is not None:
                 self.followers.listen(self._home_tag)
         loop = asyncio.get_running_loop()
@@ -256,6 +291,7 @@ class Broker:
     async def _aclose(self) -> None:
         await self.runner.aclose()
         await end(self._tasks)
+        self.playout.close()
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()
@@ -264,6 +300,10 @@ class Broker:
             await self.stores.aclose()
         await self.control.aclose()
         self.spool.close()
+
+    def _was_away(self, job_id: str, at: float) -> bool:
+        keys = self._keys.of_job(job_id)
+        return keys is not None and self.outages.was_away(keys.tag, at, _OUTAGE_SLACK_S)
 
     async def _remember(self, live: LiveJob) -> None:
         """A `/chat` answer joins its conversation."""

@@ -1,23 +1,43 @@
-"""uvicorn's HTTP connection with two additions: small buffers, and a way to abort.
+"""uvicorn's connections with three additions: small buffers, direct frames, and an end.
 
 uvicorn leaves asyncio's 64 KiB write buffer and the kernel's growing one in place, so a
-reader that stops is felt only after hundreds of tokens; and ASGI has no word for
-dropping a connection together with what is queued for it.
+reader that stops is felt only after hundreds of tokens; a token by way of ASGI's `send`
+costs a coroutine and a dictionary (docs/adr/0005-frames-past-asgi.md); and ASGI has no
+word for dropping a connection together with what is queued for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
-from typing import cast
+import struct
+import termios
+from typing import Protocol, cast
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-WRITE_BUFFER = 16 << 10
+WRITE_BUFFER = 8 << 10
 SEND_BUFFER = 64 << 10
+EXTENSION = "okome.connection"
+# A connection whose data the other side's kernel has not acknowledged for so long is gone:
+# a half-open one that only gets keep-alives would fill no buffer for hours (RFC 5482).
+USER_TIMEOUT_MS = 60_000
+# How long the last words to a client that takes nothing are kept (seconds).
+LINGER_S = 10.0
+
+
+class Taker(Protocol):
+    """Who writes frames to a connection, and hears what becomes of it."""
+
+    def writable(self) -> None:
+        """The client has taken enough for more to be written."""
+
+    def gone(self) -> None:
+        """The connection is closed."""
 
 
 def bound_buffers(transport: asyncio.Transport) -> None:
@@ -27,25 +47,82 @@ def bound_buffers(transport: asyncio.Transport) -> None:
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the client's kernel has not acknowledged: here, and in our kernel."""
+    waiting = transport.get_write_buffer_size()
+    sock = cast(socket.socket | None, transport.get_extra_info("socket"))
+    if sock is not None and sock.fileno() >= 0:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        waiting += struct.unpack("i", answer)[0]
+    return waiting
 
 
 class StreamConnection(HttpToolsProtocol):
-    """One HTTP client connection. Requests find `okome.abort` in their scope's extensions."""
+    """One HTTP client connection; requests find it in their scope's extensions.
+
+    `taker` is who writes frames of the answer that is being streamed, if any is; while
+    the connection is `full` no more must be written, until `Taker.writable`.
+    """
+
+    taker: Taker | None = None
+    full = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bounds the buffers."""
         super().connection_made(transport)
         bound_buffers(transport)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the taker."""
+        super().connection_lost(exc)
+        if self.taker is not None:
+            self.taker.gone()
+
+    def pause_writing(self) -> None:
+        """Notes it where a look is cheap."""
+        super().pause_writing()
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """Tells the taker."""
+        super().resume_writing()
+        self.full = False
+        if self.taker is not None:
+            self.taker.writable()
+
     def on_headers_complete(self) -> None:
-        """Adds the way to abort before the request's task runs."""
+        """Adds the connection before the request's task runs."""
         super().on_headers_complete()
         extensions = self.scope.setdefault("extensions", {})
-        extensions["okome.abort"] = self.transport.abort  # type: ignore[assignment]
+        extensions[EXTENSION] = self  # type: ignore[assignment]
+
+    @property
+    def open(self) -> bool:
+        """Not closed as far as is known."""
+        return not self.transport.is_closing()
+
+    def write_frame(self, body: bytes) -> None:
+        """A frame of the chunked answer whose head has been sent; `body` is not empty."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def unsent(self) -> int:
+        """See the function."""
+        return unsent(self.transport)
+
+    def abort(self) -> None:
+        """Drops the connection with whatever is still queued for it."""
+        self.transport.abort()
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """One WebSocket connection, with the same addition."""
+    """One WebSocket connection, with the same additions; its frames are text messages."""
+
+    taker: Taker | None = None
+    full = False
+    _pong = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the buffers."""
@@ -53,10 +130,73 @@ class SocketConnection(WebSocketsSansIOProtocol):
         bound_buffers(cast(asyncio.Transport, transport))
 
     def handle_connect(self, event: Request) -> None:
-        """Adds the way to abort before the connection's task runs."""
+        """Adds the connection before its task runs."""
         super().handle_connect(event)
-        abort = self.transport.abort
-        self.scope.setdefault("extensions", {})["okome.abort"] = abort  # type: ignore
+        self.scope.setdefault("extensions", {})[EXTENSION] = self  # type: ignore
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the taker."""
+        super().connection_lost(exc)
+        if self.taker is not None:
+            self.taker.gone()
+
+    def pause_writing(self) -> None:
+        """Notes it where a look is cheap."""
+        super().pause_writing()
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """Tells the taker."""
+        super().resume_writing()
+        self.full = False
+        if self._pong and not self.close_sent:
+            self.transport.write(self._pong)
+        self._pong = b""
+        if self.taker is not None:
+            self.taker.writable()
+
+    def handle_ping(self) -> None:
+        """Answers when the client takes what it is sent, and then the last ping only.
+
+        RFC 6455, 5.5.3; or a client that pings and never reads would fill this memory.
+        """
+        pongs = self.conn.data_to_send()
+        if not self.full:
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            self._pong = pongs[-1]
+
+    def write_messages(self, messages: list[bytes]) -> None:
+        """Text messages of an accepted connection, in one write; none once it is closing."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        for message in messages:
+            self.conn.send_text(message)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def unsent(self) -> int:
+        """See the function."""
+        return unsent(self.transport)
+
+    def abort(self) -> None:
+        """Drops the connection with whatever is still queued for it."""
+        self.transport.abort()
+
+    def give_up(self, code: int) -> None:
+        """Closes with `code`, read or not: a client that wakes up soon is still told.
+
+        It goes on being read: a socket that is closed before all has been taken answers
+        the client's first word by a reset, and what had not been taken would be lost.
+        """
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.send_close(code)
+        self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Counts a refusal as a finished handshake: uvicorn logs an error for each else."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -17,10 +18,14 @@ from stream_broker.log.keys import KeySpace
 from stream_broker.log.stores import Stores
 
 Messages = list[dict[str, Any]]
+# The answer of a job by its id, or None when it has none (yet).
+Answer = Callable[[str], Awaitable[str | None]]
 
 # Bytes of one remembered conversation, and conversations remembered in memory.
 CONVERSATION_MAX = 32 << 10
 _MEMORY_COUNT = 1024
+# Stands in place of an answer that is still being generated.
+PENDING = "answered_by"
 
 
 def bounded(messages: Messages) -> Messages:
@@ -47,9 +52,27 @@ class Conversations:
         self._ttl = int(ttl)
         self._memory: OrderedDict[str, Messages] = OrderedDict()
 
-    async def history(self, user_id: str, conversation_id: str) -> Messages:
-        """The messages so far; none when there are none or the store is away."""
-        key = _key(user_id, conversation_id)
+    async def history(self, user_id: str, conversation_id: str, answer: Answer) -> Messages:
+        """The messages so far; none when there are none or the store is away.
+
+        An answer that has ended but has not been written here yet is asked for.
+        """
+        messages = await self._messages(_key(user_id, conversation_id))
+        if messages and PENDING in messages[-1]:
+            text = await answer(messages.pop()[PENDING])
+            if text:
+                messages.append({"role": "assistant", "content": text})
+            else:
+                messages.pop()
+        return messages
+
+    async def begin(
+        self, user_id: str, conversation_id: str, messages: Messages, job_id: str
+    ) -> None:
+        """Remembers what was asked, and which job answers it."""
+        await self.remember(user_id, conversation_id, [*messages, {PENDING: job_id}])
+
+    async def _messages(self, key: str) -> Messages:
         if self._stores is None:
             return list(self._memory.get(key, []))
         try:

@@ -12,19 +12,26 @@ import msgspec
 
 TERMINAL = frozenset({"job_complete", "job_error", "job_cancelled"})
 
+_TOKEN = b'"token":'
+_TS = b',"ts":'
+
 _encode = msgspec.json.Encoder().encode
 
 
-class Event:
-    """One entry of a log. `data` is a JSON object, one line, no trailing newline."""
+# Bytes that an event costs besides its data: its frame on the wire, its object in memory.
+OVERHEAD = 48
 
-    __slots__ = ("_block", "data", "name", "seq")
 
-    def __init__(self, seq: int, name: str, data: bytes) -> None:
-        self.seq = seq
-        self.name = name
-        self.data = data
-        self._block: bytes | None = None
+class Event(msgspec.Struct, gc=False, eq=False):
+    """One entry of a log. `data` is a JSON object, one line, no trailing newline.
+
+    A msgspec struct because one is made per token: 0.08 us against 0.25 us.
+    """
+
+    seq: int
+    name: str
+    data: bytes
+    _block: bytes | None = None
 
     @property
     def block(self) -> bytes:
@@ -37,6 +44,10 @@ class Event:
             )
         return self._block
 
+    def forget_block(self) -> None:
+        """Frees the block; it can be made again."""
+        self._block = None
+
     @property
     def terminal(self) -> bool:
         """Does this event end its job?"""
@@ -45,7 +56,7 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes that count against the bounds of windows and logs."""
-        return len(self.data) + 48
+        return len(self.data) + OVERHEAD
 
     def body(self) -> dict[str, Any]:
         """The decoded data."""
@@ -64,6 +75,16 @@ class Event:
         return f"Event({self.seq}, {self.name}, {self.data!r})"
 
 
+def token_json(event: Event) -> bytes:
+    """The text of a `token` event as the JSON string that its data holds.
+
+    Between the first `"token":`, which only digits precede but for the job's id, and the
+    last `,"ts":`, which a number follows: neither can stand there within a JSON string.
+    """
+    data = event.data
+    return data[data.index(_TOKEN) + len(_TOKEN) : data.rindex(_TS)]
+
+
 class EventEncoder:
     """Makes the events of one job. The common prefix of `data` is encoded once."""
 
@@ -74,14 +95,15 @@ class EventEncoder:
 
     def text(self, seq: int, name: str, text: str, ts: float) -> Event:
         """A `token` or `reasoning` event; `ts` in Unix seconds, kept to the microsecond."""
-        data = b'%b%d,"%b":%b,"ts":%b}' % (
-            self._prefix,
+        return self.stamped(seq, name, text, b"%.6f" % ts)
+
+    def stamped(self, seq: int, name: str, text: str, stamp: bytes) -> Event:
+        """The same with `ts` as it is written: what one read brought shares one stamp."""
+        return Event(
             seq,
-            name.encode(),
-            _encode(text),
-            b"%.6f" % ts,
+            name,
+            b'%b%d,"%b":%b,"ts":%b}' % (self._prefix, seq, name.encode(), _encode(text), stamp),
         )
-        return Event(seq, name, data)
 
     def other(self, seq: int, name: str, members: dict[str, Any]) -> Event:
         """Any other event; `members` follow `job_id` and `seq`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from stream_broker.directory import Watch
 from stream_broker.events import Event
 from stream_broker.log.base import LogUnavailable
 from stream_broker.serving import LOG_PATIENCE_S, Find
+from stream_broker.watch import Watch
 
 _LOG_RETRY_S = 0.2
 _WAIT_S = 60.0

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from contracts.codes import JOB_ERRORS
 from contracts.grants import Usage
 from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text, ToolCall
-from stream_broker.events import Event, EventEncoder
+from stream_broker.events import OVERHEAD, Event, EventEncoder
 from stream_broker.gaps import Gaps
 
 State = Literal["open", "completed", "failed", "cancelled"]
@@ -49,9 +49,10 @@ class Relay:
         self._room = log_max - _TERMINAL_RESERVE
         self._bytes = 0
         self._ts = created_at
+        self._stamp = b"%.6f" % created_at
         self._prompt_estimate = prompt_estimate
         self._chunks = 0
-        self._resumed_chunks = 0
+        self._chunks_before = 0
         self.gaps = Gaps()
         self.state: State = "open"
         self.last_seq = 0
@@ -61,13 +62,14 @@ class Relay:
     def take(self, deltas: Iterable[Delta], now: float) -> list[Event]:
         """What the engine said, at Unix time `now`, as events."""
         events: list[Event] = []
+        self._set_time(now)
         for delta in deltas:
             if self.state != "open":
                 break
             if isinstance(delta, Text):
-                events.append(self._text("token", delta.text, now))
+                events.append(self._text("token", delta.text))
             elif isinstance(delta, Reasoning):
-                events.append(self._text("reasoning", delta.text, now))
+                events.append(self._text("reasoning", delta.text))
             elif isinstance(delta, ToolCall):
                 events.append(self._tool_call(delta))
             elif isinstance(delta, Finish):
@@ -115,7 +117,7 @@ class Relay:
             self.last_seq = event.seq
             self._bytes += event.size
             if event.name in ("token", "reasoning"):
-                self._ts = max(self._ts, body["ts"])
+                self._set_time(body["ts"])
                 self.gaps.add(self._ts)
                 self._chunks += 1
                 self.reasoned |= event.name == "reasoning"
@@ -124,19 +126,29 @@ class Relay:
                 self.tool_calls += 1
             elif event.terminal:
                 self.state = _STATE_AFTER[event.name]
-        self._resumed_chunks = self._chunks
+        self.next_part()
         return "".join(text)
+
+    def next_part(self) -> None:
+        """Another engine goes on: its prompt contains the text so far."""
+        self._chunks_before = self._chunks
 
     @property
     def produced(self) -> int:
         """Chunks of text so far: about the tokens of the answer."""
         return self._chunks
 
+    @property
+    def said(self) -> bool:
+        """Has any engine said anything?"""
+        return bool(self._chunks or self.tool_calls)
+
     def usage_members(self, usage: Usage | None) -> dict[str, Any]:
         """The job's usage: the engine's counts, or an estimate that says so.
 
-        After a takeover the engine counts the text so far as prompt, so its prompt
-        count is replaced and the part before is added to the completion.
+        An engine that continues a text counts the text so far as prompt, so that part
+        of its prompt count is told as completion. How many tokens it is, only the
+        engine that died knew: its chunks are the estimate.
         """
         if usage is None:
             return {
@@ -145,24 +157,33 @@ class Relay:
                 "cached_tokens": 0,
                 "estimated": True,
             }
-        resumed = self._resumed_chunks
+        before = self._chunks_before
         return {
-            "prompt_tokens": max(0, usage.prompt_tokens - resumed),
-            "completion_tokens": usage.completion_tokens + resumed,
+            "prompt_tokens": max(0, usage.prompt_tokens - before),
+            "completion_tokens": usage.completion_tokens + before,
             "cached_tokens": usage.cached_tokens,
-        } | ({"estimated": True} if resumed or usage.estimated else {})
+        } | ({"estimated": True} if before or usage.estimated else {})
 
-    def _text(self, name: str, text: str, now: float) -> Event:
-        # Rounded as the log has it: the figures follow from the log alone.
-        now = max(self._ts, round(now, 6))
-        event = self._encoder.text(self.last_seq + 1, name, text, now)
-        if self._bytes + event.size > self._room:
+    def _set_time(self, now: float) -> None:
+        """`ts` for what comes now: as the log has it, so that figures follow from the log."""
+        micros = int(now * 1e6 + 0.5)
+        ts = micros / 1e6
+        if ts > self._ts:
+            self._ts = ts
+            self._stamp = b"%d.%06d" % (micros // 1_000_000, micros % 1_000_000)
+
+    def _text(self, name: str, text: str) -> Event:
+        event = self._encoder.stamped(self.last_seq + 1, name, text, self._stamp)
+        size = len(event.data) + OVERHEAD
+        if self._bytes + size > self._room:
             return self._complete("length", None)
-        self._ts = now
-        self.gaps.add(now)
+        self._bytes += size
+        self.gaps.add(self._ts)
         self._chunks += 1
-        self.reasoned |= name == "reasoning"
-        return self._kept(event)
+        if name == "reasoning":
+            self.reasoned = True
+        self.last_seq = event.seq
+        return event
 
     def _tool_call(self, call: ToolCall) -> Event:
         members = {

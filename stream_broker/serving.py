@@ -1,4 +1,4 @@
-"""Serves one viewer over HTTP: one writer, whole blocks, a keep-alive in silence.
+"""Serves one viewer over HTTP: finds its job, keeps its pump going, ends its stream.
 
 The ways in which a stream ends, and what the client then knows:
 
@@ -19,14 +19,15 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from contracts.problems import ProblemError
-from stream_broker.directory import Watch
+from stream_broker.connection import EXTENSION, StreamConnection
 from stream_broker.events import Event, EventEncoder
-from stream_broker.feed import Feed, LogExpired
+from stream_broker.feed import LogExpired
 from stream_broker.log.base import LogUnavailable
+from stream_broker.pump import FRAME_BYTES, Pump
 from stream_broker.viewers import Viewers
 from stream_broker.views.base import View
+from stream_broker.watch import Watch
 
-KEEP_ALIVE = b": keep-alive\n"
 # How long a viewer is kept waiting for a log that cannot be read just now (seconds).
 LOG_PATIENCE_S = 10.0
 _LOG_RETRY_S = 0.2
@@ -69,105 +70,125 @@ class EventStream:
         self._send_timeout = send_timeout
         self._node = node
         self._resumable = resumable
-        self._gone = False
-        self._drained = False
+        self._pump: Pump | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         """Streams until one of the ends above."""
-        if scope["method"] == "HEAD":
-            self._close_watch()
-            await send(self._start())
-            await send({"type": "http.response.body"})
-            return
-        leaving = asyncio.get_running_loop().create_task(self._until_gone(receive))
-        self._viewers.add(self)
+        connection: StreamConnection = scope["extensions"][EXTENSION]
         try:
-            reason = await self._serve(send)
+            await self._send(send, self._start())
+            if scope["method"] == "HEAD":
+                await self._send(send, {"type": "http.response.body"})
+                return
+            self._viewers.closed(await self._stream(connection, send))
         except TimeoutError:
-            reason = "send_timeout"
-            abort(scope)
+            connection.abort()
+            self._viewers.closed("send_timeout")
         finally:
-            leaving.cancel()
-            self._viewers.remove(self)
             self._close_watch()
-        self._viewers.closed(reason)
 
     def drain(self) -> None:
         """Ends the stream between blocks, if its client can come back by itself."""
-        if self._resumable:
-            self._drained = True
-            self._close_watch()
+        if self._resumable and self._pump is not None:
+            self._pump.end("drained")
 
-    async def _serve(self, send: Send) -> str:
-        await self._send(send, self._start())
-        await self._body(send, self._view.opening())
+    def gone(self) -> None:
+        """See `Taker`."""
+        if self._pump is not None:
+            self._pump.end("gone")
+
+    def writable(self) -> None:
+        """See `Taker`."""
+        if self._pump is not None:
+            self._pump.writable_again()
+
+    async def _stream(self, connection: StreamConnection, send: Send) -> str:
+        """Everything after the head. Returns why it ended."""
+        self._pump = pump = Pump(
+            connection,
+            self._view,
+            self._cursor,
+            heartbeat=self._heartbeat,
+            send_timeout=self._send_timeout,
+        )
+        connection.taker = self
+        self._viewers.add(self)
+        try:
+            if not connection.open:
+                pump.end("gone")
+            reason = await self._serve(pump)
+            # The last words of a slow client's stream: it may take them at its own pace.
+            await pump.writable()
+            reason = pump.over or reason
+            if reason == "send_timeout":
+                connection.abort()
+            elif reason != "gone":
+                await self._send(send, {"type": "http.response.body", "body": b""})
+            return reason
+        finally:
+            pump.end("gone")
+            connection.taker = None
+            self._viewers.remove(self)
+
+    async def _serve(self, pump: Pump) -> str:
+        pump.write(self._view.opening())
         reason = None
         while reason is None:
-            if self._watch is None or self._watch.window.moved:
-                reason = await self._look_for_job(send)
+            if self._watch is None:
+                reason = await self._look_for_job(pump)
             else:
-                reason = await self._serve_next(send, self._watch)
+                reason = await self._serve_from(self._watch, pump)
         if reason in _LOST and not self._resumable:
-            await self._body(send, self._view.failure(self._lost()))
-        if reason != "gone":
-            await self._send(send, {"type": "http.response.body", "body": b""})
+            pump.write(self._view.failure(self._lost(pump.cursor)))
         return reason
 
-    async def _serve_next(self, send: Send, watch: Watch) -> str | None:
-        """Writes what comes next. Returns why the stream ends, or None to go on."""
-        feed = watch.feed
-        try:
-            events = await feed.next(self._heartbeat)
-        except LogUnavailable:
+    async def _serve_from(self, watch: Watch, pump: Pump) -> str | None:
+        """Serves as long as the watch lasts. Returns why the stream ends, None to go on."""
+        reason = await pump.follow(watch.window)
+        if reason == "behind":
+            return await self._catch_up(watch, pump)
+        if reason == "moved":
             self._close_watch()
-            self._watch = None
             return None
-        except LogExpired:
-            return "expired"
-        if events:
-            await self._body(send, self._view.blocks(events))
-            self._cursor = feed.cursor
-        if feed.failure is not None:
-            await self._body(send, self._view.failure(feed.failure))
-        elif not events and not (feed.ended or feed.closed or watch.window.moved):
-            await self._body(send, KEEP_ALIVE)
-        return self._end_reason(feed)
+        if reason == "failed" and watch.window.failure is not None:
+            pump.write(self._view.failure(watch.window.failure))
+        return reason
 
-    def _end_reason(self, feed: Feed) -> str | None:
-        if self._gone:
-            return "gone"
-        if self._drained:
-            return "drained"
-        return "ended" if feed.ended else None
+    async def _catch_up(self, watch: Watch, pump: Pump) -> str | None:
+        """Reads the log at the client's pace until its place is in the window again."""
+        while pump.over is None and pump.cursor + 1 < watch.window.first:
+            try:
+                # Not kept in a variable: it would live as long as a slow client waits.
+                pump.give(await watch.read(pump.cursor, FRAME_BYTES))
+            except LogUnavailable:
+                self._close_watch()
+                return None
+            except LogExpired:
+                return "expired"
+            await pump.writable()
+        return pump.over
 
-    async def _look_for_job(self, send: Send) -> str | None:
-        """Finds the job where it is now; keeps the client alive while the log is away."""
-        self._close_watch()
+    async def _look_for_job(self, pump: Pump) -> str | None:
+        """Finds the job where it is now; the pump keeps the client alive meanwhile."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LOG_PATIENCE_S
-        quiet_until = loop.time() + self._heartbeat
-        while not (self._gone or self._drained):
+        while pump.over is None:
             try:
-                self._watch = await self._find(self._cursor)
+                self._watch = await self._find(pump.cursor)
             except ProblemError:
                 return "lost"
             except LogUnavailable:
                 if loop.time() > deadline:
                     return "log_away"
-                if loop.time() > quiet_until:
-                    await self._body(send, KEEP_ALIVE)
-                    quiet_until = loop.time() + self._heartbeat
                 await asyncio.sleep(_LOG_RETRY_S)
             else:
-                if self._gone or self._drained:
-                    self._close_watch()
-                return None
-        return "gone" if self._gone else "drained"
+                break
+        return pump.over
 
-    def _lost(self) -> Event:
+    def _lost(self, cursor: int) -> Event:
         """What a client is told that cannot come back, when its job's log cannot be read."""
         return EventEncoder(self._job_id).other(
-            self._cursor + 1,
+            cursor + 1,
             "job_error",
             {
                 "code": "log_unavailable",
@@ -180,24 +201,15 @@ class EventStream:
     def _close_watch(self) -> None:
         if self._watch is not None:
             self._watch.close()
+            self._watch = None
 
     def _start(self) -> dict[str, Any]:
         headers = stream_headers(self._node, self._job_id)
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    async def _body(self, send: Send, body: bytes) -> None:
-        if body:
-            await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
-
     async def _send(self, send: Send, message: dict[str, Any]) -> None:
         async with asyncio.timeout(self._send_timeout):
             await send(message)
-
-    async def _until_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._gone = True
-        self._close_watch()
 
 
 def stream_headers(node: str, job_id: str) -> list[tuple[bytes, bytes]]:
@@ -210,8 +222,3 @@ def stream_headers(node: str, job_id: str) -> list[tuple[bytes, bytes]]:
         (b"x-okome-node", node.encode()),
         (b"x-okome-job-id", job_id.encode()),
     ]
-
-
-def abort(scope: Scope) -> None:
-    """Drops the connection with whatever is still queued for it."""
-    scope["extensions"]["okome.abort"]()

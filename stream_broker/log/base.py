@@ -36,8 +36,7 @@ class Fenced(LogError):
     """Another relay has taken the job over; nothing of this one may be written any more."""
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, gc=False, eq=False):
     """Events of one job to be written by the relay that holds `epoch`. Never empty."""
 
     job_id: str
@@ -61,11 +60,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job whose relay has stopped renewing, now owned under `epoch`."""
+    """A job whose relay has stopped renewing, now owned under `epoch`.
+
+    `lapsed`: seconds for which its lease had ended; 0 when it was given up.
+    """
 
     state: JobState
     epoch: int
     cancelled: bool
+    lapsed: float = 0.0
 
 
 class EventLog(Protocol):
@@ -87,6 +90,9 @@ class EventLog(Protocol):
 
     async def state(self, job_id: str) -> JobState | None:
         """The job's record, or None when there is none."""
+
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """Says which engine of the grant serves the job now; an old `epoch` says nothing."""
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """Claims `key` for `claim`, or returns the claim that stands.

@@ -22,6 +22,8 @@ from stream_broker.record import JobHead, JobState
 
 _HEAD = msgspec.json.Decoder(JobHead)
 _READ_COUNT = 512
+# Hardly an event is smaller (`Event.size`): who reads 8 KiB need not be sent 100.
+_ENTRY_MIN = 128
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 Record = dict[bytes, bytes]
@@ -37,7 +39,8 @@ class Reader:
         """Durable events after `after`, about `max_bytes` of them."""
         events: list[Event] = []
         while max_bytes > 0:
-            entries = await self._page(keys, job_id, after)
+            count = min(_READ_COUNT, max_bytes // _ENTRY_MIN + 1)
+            entries = await self._page(keys, job_id, after, count)
             for entry_id, fields in entries:
                 event = event_of(entry_id, fields)
                 events.append(event)
@@ -45,14 +48,14 @@ class Reader:
                 max_bytes -= event.size
                 if max_bytes <= 0:
                     return events
-            if len(entries) < _READ_COUNT:
+            if len(entries) < count:
                 break
         return events
 
-    async def _page(self, keys: Keys, job_id: str, after: int) -> Entries:
+    async def _page(self, keys: Keys, job_id: str, after: int, count: int) -> Entries:
         def build(pipe: Any) -> None:
             pipe.hget(keys.job(job_id), "durable")
-            pipe.xrange(keys.log(job_id), f"({after}-0", "+", _READ_COUNT)
+            pipe.xrange(keys.log(job_id), f"({after}-0", "+", count)
 
         entries: Entries
         durable, entries = await self._look(keys, build)
@@ -126,6 +129,7 @@ def state_of(record: Record) -> JobState:
     end = record.get(b"end")
     return JobState(
         head=_HEAD.decode(record[b"head"]),
+        engine=int(record.get(b"engine", 0)),
         last_seq=int(record[b"last_seq"]),
         first_token_at=_time(record.get(b"first_token_at")),
         ended_at=_time(record.get(b"ended_at")),

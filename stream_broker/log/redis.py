@@ -17,7 +17,7 @@ import msgspec
 from stream_broker.events import Event
 from stream_broker.log import scripts
 from stream_broker.log.appending import AppendEncoder
-from stream_broker.log.base import Append, Claim, LogUnavailable, Orphan, Outcome, Unacknowledged
+from stream_broker.log.base import Append, Claim, LogUnavailable, Orphan, Outcome
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.lane import Lane
 from stream_broker.log.reading import Reader, state_of
@@ -57,16 +57,18 @@ class RedisLog:
         keys = self._of(head.job_id)
         args = [head.job_id, msgspec.json.encode(head), self._lease_ms, self._running_ttl(head)]
         names = [keys.job(head.job_id), keys.relays]
-        try:
-            return int(await self._run(keys, scripts.CREATE, names, args, durable=True))
-        except Unacknowledged:
-            # Nobody will relay it under this id: it must not be found and taken over.
-            await self._run(keys, scripts.UNMAKE, names, [head.job_id])
-            raise
+        return int(await self._run(keys, scripts.CREATE, names, args, durable=True))
 
     def lane(self, job_id: str) -> str:
         """Appends of jobs with the same lane go out in one flush."""
         return self._stores.lane(self._of(job_id).tag)
+
+    async def discard(self, job_id: str) -> bool:
+        """Takes back a record that nobody has begun to run, if there is one. Returns whether
+        nobody has."""
+        keys = self._of(job_id)
+        names = [keys.job(job_id), keys.relays]
+        return bool(await self._run(keys, scripts.DISCARD, names, [job_id]))
 
     async def append(self, batch: list[Append]) -> list[Outcome]:
         """One pipeline and one acknowledgement for each lane of the batch."""
@@ -97,6 +99,11 @@ class RedisLog:
         """The hash, decoded, and whether the stream is still there; as far as it is durable."""
         keys = self._keys.of_job(job_id)
         return None if keys is None else await self._reader.state(keys, job_id)
+
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """A member of the record."""
+        keys = self._of(job_id)
+        await self._run(keys, scripts.NOTE_ENGINE, [keys.job(job_id)], [epoch, engine])
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """SET NX, and a compare-and-set for an abandoned one; see EventLog."""
@@ -183,7 +190,10 @@ class RedisLog:
         if not epoch:
             return None
         record = await self._stores.ask(keys.tag, lambda redis: redis.hgetall(name))
-        return Orphan(state_of(record), int(epoch), b"cancel" in record) if record else None
+        if not record:
+            return None
+        lapsed = float(record.get(b"lapsed", 0)) / 1000
+        return Orphan(state_of(record), int(epoch), b"cancel" in record, lapsed)
 
     async def mark_seen(self, spans: dict[str, float]) -> None:
         """Says of each job, for so many seconds, that it has viewers on this broker."""

@@ -56,6 +56,25 @@ end
 return 1
 """
 
+# KEYS: job, relays. ARGV: job id. Takes back a record that nobody has begun to run. Returns 0
+# when somebody has.
+DISCARD = """
+local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
+if not job[1] then return 1 end
+if job[1] ~= '1' or job[2] ~= '0' then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1
+"""
+
+# KEYS: job. ARGV: epoch, number of the engine that serves.
+NOTE_ENGINE = """
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'engine', ARGV[2])
+end
+return 1
+"""
+
 # KEYS: relays. ARGV: lease ms, job ids.
 RENEW = (
     _NOW
@@ -74,7 +93,8 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, A
 )
 
 # KEYS: job, relays. ARGV: job id, margin ms, lease ms.
-# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more.
+# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more. The record
+# then says for how many ms its lease had lapsed (0: it was given up).
 ACQUIRE = (
     _NOW
     + """
@@ -85,6 +105,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'end_nam
   return 0
 end
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[1], 'lapsed', tonumber(ends) == 0 and 0 or now - tonumber(ends))
 return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 """
 )
@@ -105,16 +126,6 @@ end
 redis.call('HSETNX', KEYS[1], 'cancel', ARGV[2])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'job', ARGV[1], 'reason', ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return 1
-"""
-
-# KEYS: job, relays. ARGV: job id. Takes a record back that nobody has written to.
-UNMAKE = """
-local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
-if job[1] == '1' and job[2] == '0' then
-  redis.call('DEL', KEYS[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-end
 return 1
 """
 

@@ -25,6 +25,10 @@ _FLUSH_EVENTS = 2048
 class Writable(Protocol):
     """A job whose events are written."""
 
+    @property
+    def job_id(self) -> str:
+        """Its id."""
+
     def to_append(self, events: list[Event]) -> Append:
         """The events with what belongs to them."""
 
@@ -36,16 +40,6 @@ class Writable(Protocol):
 
     def log_away(self, since: float) -> None:
         """The log has not answered since the monotonic time `since`."""
-
-
-class Writer(Protocol):
-    """Where a job's events go to be written."""
-
-    def add(self, job: Writable, events: list[Event]) -> None:
-        """Queues events of a job, in order."""
-
-    def drop(self, job: Writable) -> None:
-        """Forgets what is queued for a job."""
 
 
 class LogWriter:

@@ -10,12 +10,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from contracts.problems import ProblemError
+from stream_broker.authn import Principal
 from stream_broker.context import Context
-from stream_broker.directory import Watch
+from stream_broker.log.base import LogUnavailable
 from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
 from stream_broker.routes.reading import read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.chat import ChatView
+from stream_broker.watch import Watch
 
 
 def chat_routes(context: Context) -> list[Route]:
@@ -26,11 +28,19 @@ def chat_routes(context: Context) -> list[Route]:
         key = idempotency_key(request.headers.get("idempotency-key"))
         body = await read_object(request, context.settings.body_max)
         conversation_id = check(body, ChatBody).conversation_id or _new_conversation()
-        history = await context.conversations.history(principal.user_id, conversation_id)
+
+        async def answer(job_id: str) -> str | None:
+            return await _answer(context, principal, job_id)
+
+        history = await context.conversations.history(principal.user_id, conversation_id, answer)
         spec = chat_spec(body, _default_model(context), history, conversation_id)
         context.viewers.check_room()
         accepted = await context.acceptance.accept(principal, spec, key, "chat")
         job_id = accepted.state.head.job_id
+        if not accepted.replayed:
+            await context.conversations.begin(
+                principal.user_id, conversation_id, spec.messages, job_id
+            )
 
         async def find(at: int) -> Watch:
             return await context.directory.watch(job_id, principal.user_id, at)
@@ -50,6 +60,15 @@ def chat_routes(context: Context) -> list[Route]:
         )
 
     return [Route("/chat", chat, methods=["POST"])]
+
+
+async def _answer(context: Context, principal: Principal, job_id: str) -> str | None:
+    """What a job of this conversation answered, if it has come to its end."""
+    try:
+        state = await context.directory.state(job_id, principal.user_id)
+        return await context.directory.text(state) if state.status == "completed" else None
+    except (ProblemError, LogUnavailable):
+        return None
 
 
 def _default_model(context: Context) -> str:

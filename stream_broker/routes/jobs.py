@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.context import Context
-from stream_broker.directory import Watch
 from stream_broker.log.base import LogUnavailable
 from stream_broker.record import JobState
 from stream_broker.requests import idempotency_key, job_spec
@@ -20,6 +19,7 @@ from stream_broker.routes.answers import json_response
 from stream_broker.routes.reading import cursor_of, heartbeat_of, read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.native import NativeView
+from stream_broker.watch import Watch
 
 
 def job_routes(context: Context) -> list[Route]:
@@ -75,7 +75,7 @@ async def _stream(context: Context, principal: Principal, request: Request) -> R
         watch = await find(cursor)
     except LogUnavailable:
         watch = None
-    if watch is not None and watch.feed.ended:
+    if watch is not None and watch.over:
         watch.close()
         return Response(status_code=204)
     return EventStream(
@@ -94,10 +94,9 @@ async def _stream(context: Context, principal: Principal, request: Request) -> R
 
 def _created(state: JobState) -> dict[str, Any]:
     job_id = state.head.job_id
-    status = state.status if state.last_seq else "queued"
     return {
         "job_id": job_id,
         "stream_url": f"/v1/stream?job_id={job_id}",
-        "status": status,
+        "status": state.status,
         "created_at": state.head.created_at,
     }

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.context import Context
-from stream_broker.directory import Watch
 from stream_broker.feed import LogExpired
 from stream_broker.gathering import Gathering
 from stream_broker.log.base import LogUnavailable
@@ -24,6 +23,7 @@ from stream_broker.routes.answers import json_response
 from stream_broker.routes.reading import cursor_of, read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.openai import OpenAIView, completion, error_object
+from stream_broker.watch import Watch
 
 _STATUS_OF_ERROR = {"context_too_long": 400, "log_unavailable": 503, "engine_unreachable": 503}
 
@@ -93,7 +93,7 @@ async def _stream(
         return await context.directory.watch(job_id, principal.user_id, at)
 
     watch = await find(cursor)
-    if cursor and watch.feed.ended:
+    if cursor and watch.over:
         watch.close()
         return Response(status_code=204)
     return EventStream(

@@ -19,8 +19,9 @@ class NativeView:
 
     def blocks(self, events: list[Event]) -> bytes:
         """See View."""
-        body = b"".join([event.block for event in events])
-        return self._first(body)
+        if len(events) == 1:
+            return self._first(events[0].block)
+        return self._first(b"".join([event.block for event in events]))
 
     def failure(self, event: Event) -> bytes:
         """See View."""

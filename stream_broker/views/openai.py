@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from stream_broker.events import Event
+from stream_broker.events import Event, token_json
 from stream_broker.record import JobHead, JobState
 
 _encode = msgspec.json.encode
@@ -29,6 +29,8 @@ class OpenAIView:
             "created": int(head.created_at),
             "model": head.model,
         }
+        # All chunks of text are equal but for the text: JSON that the event holds already.
+        self._text_head, _, self._text_tail = self._chunk({"content": ""}, None).partition(b'""')
 
     def opening(self) -> bytes:
         """The role chunk, unless the client has had it."""
@@ -38,6 +40,8 @@ class OpenAIView:
 
     def blocks(self, events: list[Event]) -> bytes:
         """See View."""
+        if len(events) == 1:
+            return self._blocks(events[0])
         return b"".join([self._blocks(event) for event in events])
 
     def failure(self, event: Event) -> bytes:
@@ -45,11 +49,16 @@ class OpenAIView:
         return _data({"error": error_object(event)})
 
     def _blocks(self, event: Event) -> bytes:
+        if event.name == "token":
+            return b"id: %d\n%b%b%b" % (
+                event.seq,
+                self._text_head,
+                token_json(event),
+                self._text_tail,
+            )
         marked = b"id: %d\n" % event.seq
         body = event.body()
         match event.name:
-            case "token":
-                return marked + self._chunk({"content": body["token"]}, None)
             case "reasoning":
                 return marked + self._chunk({"reasoning_content": body["reasoning"]}, None)
             case "tool_call":

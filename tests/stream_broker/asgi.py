@@ -5,23 +5,68 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from stream_broker.connection import EXTENSION, Taker
+
+
+class Connection:
+    """Stands in for the client's connection: what was written, and how full it is."""
+
+    def __init__(self) -> None:
+        self.taker: Taker | None = None
+        self.full = False
+        self.open = True
+        self.frames: list[bytes] = []
+        self.aborted = False
+        self.more = asyncio.Event()
+        self.waiting = 0
+        self.fills_at: int | None = None
+
+    def write_frame(self, body: bytes) -> None:
+        assert body
+        self.frames.append(body)
+        self.more.set()
+        if self.fills_at is not None and len(self.frames) >= self.fills_at:
+            self.full = True
+
+    def unsent(self) -> int:
+        return self.waiting
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.leave()
+
+    def fill(self) -> None:
+        """The client takes nothing more."""
+        self.full = True
+
+    def take(self) -> None:
+        """The client has taken all of it."""
+        self.full = False
+        if self.taker is not None:
+            self.taker.writable()
+
+    def leave(self) -> None:
+        """The connection is closed."""
+        self.open = False
+        if self.taker is not None:
+            self.taker.gone()
+
 
 class Exchange:
     """What was sent, and a client that may stop taking, or leave."""
 
     def __init__(self, app: Any, **scope: Any) -> None:
+        self.connection = Connection()
         self.scope: dict[str, Any] = {
             "type": "http",
             "method": "GET",
             "headers": [],
-            "extensions": {"okome.abort": self._abort},
+            "extensions": {EXTENSION: self.connection},
         } | scope
         self.sent: list[dict[str, Any]] = []
-        self.aborted = False
         self.takes = asyncio.Event()
         self.takes.set()
         self._left = asyncio.Event()
-        self._more = asyncio.Event()
         self.task = asyncio.create_task(app(self.scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:
@@ -31,19 +76,24 @@ class Exchange:
     async def _send(self, message: dict[str, Any]) -> None:
         await self.takes.wait()
         self.sent.append(message)
-        self._more.set()
+        if message.get("body"):
+            self.connection.frames.append(message["body"])
+        self.connection.more.set()
 
-    def _abort(self) -> None:
-        self.aborted = True
+    @property
+    def aborted(self) -> bool:
+        """Has the application dropped the connection?"""
+        return self.connection.aborted
 
     def leave(self) -> None:
         """The client closes its connection."""
         self._left.set()
+        self.connection.leave()
 
     @property
     def body(self) -> bytes:
         """All bytes of the body so far."""
-        return b"".join(message.get("body", b"") for message in self.sent)
+        return b"".join(self.connection.frames)
 
     @property
     def clean(self) -> bool:
@@ -55,8 +105,8 @@ class Exchange:
         """Waits until the body holds `what`."""
         async with asyncio.timeout(5):
             while what not in self.body:
-                self._more.clear()
-                await self._more.wait()
+                self.connection.more.clear()
+                await self.connection.more.wait()
 
     async def ended(self) -> None:
         """Waits until the application has returned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
-from stream_broker.directory import Directory, Watch
+from stream_broker.directory import Directory
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta
 from stream_broker.events import Event
@@ -23,10 +24,12 @@ from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.playout import Playout
 from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
+from stream_broker.watch import Watch
 from tests.stream_broker.building import HOME, JOB, USER, Clock, grant, head, policy
 
 MUCH = 1 << 20
@@ -91,6 +94,7 @@ class ScriptedControl:
         self.asked: list[GrantRequest] = []
         self.renewed: list[list[str]] = []
         self.unknown: list[str] = []
+        self.acquired: list[tuple[dict[str, str], str]] = []
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
@@ -114,6 +118,11 @@ class ScriptedControl:
         self._check()
         self.renewed.append(lease_ids)
         return self.unknown
+
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        self._check()
+        self.acquired.append((leases, node))
+        return []
 
     async def policy(self, etag: str | None) -> tuple[PolicySnapshot, str] | None:
         self.polls += 1
@@ -158,7 +167,7 @@ class Parts:
         self.metrics = BrokerMetrics()
         control: Any = self.control
         engines: Any = self.engines
-        self.leases = LeaseKeeper(control, interval=10.0)
+        self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
         self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
@@ -173,12 +182,15 @@ class Parts:
             self.leases,
             self.spool,
             self.metrics,
+            self.log,
             redis_log,
             self._on_end,
+            lambda grant: grant.targets,
             clock=self.clock,
             monotonic=self.monotonic,
         )
-        self.directory = Directory(HOME, self.runner, self.log, redis_log, None)
+        self.playout = Playout(time.monotonic)
+        self.directory = Directory(HOME, self.runner, self.log, redis_log, None, self.playout)
 
     async def _on_end(self, live: LiveJob) -> None:
         self.ended.append(live)

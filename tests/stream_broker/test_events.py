@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_broker.events import TERMINAL, Event, EventEncoder
+from stream_broker.events import TERMINAL, Event, EventEncoder, token_json
 from tests.stream_broker.building import JOB, NOW, complete, token
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -63,3 +63,14 @@ def test_events_are_equal_by_number_name_and_data() -> None:
 def test_the_size_covers_the_data_and_its_frame() -> None:
     assert token(1).size > len(token(1).data)
     assert "job_complete" in repr(complete(2))
+
+
+@given(st.integers(1, 10**9), texts)
+def test_the_text_of_a_token_can_be_taken_as_it_stands(seq: int, text: str) -> None:
+    event = EventEncoder(JOB).text(seq, "token", text, NOW)
+    assert json.loads(token_json(event)) == text
+
+
+@pytest.mark.parametrize("text", ['"token":', ',"ts":', '","ts":1}', '\\"token":"'])
+def test_a_text_that_looks_like_its_frame_is_no_trap(text: str) -> None:
+    assert json.loads(token_json(token(1, text))) == text

@@ -7,10 +7,10 @@ import pytest
 
 from contracts.problems import ProblemError
 from stream_broker import gathering as module
-from stream_broker.directory import Watch
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.gathering import Gathering
 from stream_broker.log.base import LogUnavailable
+from stream_broker.watch import Watch
 from tests.stream_broker.building import JOB, append, complete
 from tests.stream_broker.parts import Parts
 

@@ -16,7 +16,8 @@ def test_nothing_is_shown_before_it_is_durable() -> None:
     window = Window(10_000)
     window.append(tokens(1, 3))
     assert window.read(0, 10_000) == []
-    assert window.advance(2) == sum(event.size for event in tokens(1, 2))
+    window.advance(2)
+    assert window.unwritten == token(3, "t3 ").size
     assert window.read(0, 10_000) == tokens(1, 2)
     assert window.read(1, 10_000) == tokens(2, 2)
 
@@ -31,9 +32,9 @@ def test_a_number_left_out_or_repeated_is_refused(numbers: tuple[int, ...]) -> N
 def test_the_watermark_never_goes_back_nor_beyond_the_last() -> None:
     window = Window(10_000)
     window.append(tokens(1, 3))
-    assert window.advance(9) > 0
+    window.advance(9)
     assert window.durable == 3
-    assert window.advance(1) == 0
+    window.advance(1)
     assert window.durable == 3
 
 
@@ -123,10 +124,10 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(ahead=st.integers(-2, 8))
     def advance(self, ahead: int) -> None:
         last = self.begin + len(self.log)
-        fresh = self.window.advance(self.durable + ahead)
-        before, self.durable = self.durable, min(last, max(self.durable, self.durable + ahead))
-        expected = self.log[before - self.begin : self.durable - self.begin]
-        assert fresh == sum(event.size for event in expected)
+        self.window.advance(self.durable + ahead)
+        self.durable = min(last, max(self.durable, self.durable + ahead))
+        unwritten = self.log[self.durable - self.begin :]
+        assert self.window.unwritten == sum(event.size for event in unwritten)
 
     @rule(cursor=st.integers(0, 60), max_bytes=st.integers(1, 2000))
     def read(self, cursor: int, max_bytes: int) -> None:
@@ -165,3 +166,32 @@ def test_a_viewer_that_keeps_up_gets_the_log_byte_for_byte(
     window.advance(len(log))
     got += b"".join(event.data for event in window.read(got.count(b"job_id"), 1 << 20) or [])
     assert got == b"".join(event.data for event in log)
+
+
+def test_who_keeps_up_is_given_more_at_once_than_may_stay() -> None:
+    window, given = Window(4 * SIZE), []
+    window.listen(lambda: given.extend(window.read(len(given), 1 << 20) or []))
+    window.append(tokens(1, 50))
+    window.advance(50)
+    assert given == tokens(1, 50)
+    assert window.first > 40
+
+
+def test_hardly_anything_stays_of_a_log_that_has_ended() -> None:
+    window = Window(120 * SIZE)
+    window.append([*tokens(1, 99), complete(100)])
+    window.advance(99)
+    assert window.first == 1
+    window.advance(100)
+    assert window.first > 80
+    assert window.read(99, 1) == [complete(100)]
+
+
+def test_what_leaves_takes_its_block_along() -> None:
+    window, events = Window(4 * SIZE), tokens(1, 9)
+    made = [event.block for event in events]
+    window.append(events)
+    window.advance(9)
+    kept = range(window.first, 10)
+    assert [event.seq for event in events if event._block is not None] == list(kept)
+    assert [event.block for event in events] == made

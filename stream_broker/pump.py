@@ -1,0 +1,194 @@
+"""Writes what one viewer may see, whenever its job or its client moves.
+
+A viewer has no task, no queue and no timer that a token touches: the job's window calls
+`_pump`, which writes whole blocks as one frame until the client's connection is full,
+and the connection calls it again when the client has taken enough. What the client has
+not taken it finds again by its cursor, so a slow one costs what its buffers hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from stream_broker.events import Event
+from stream_broker.patience import Patience
+from stream_broker.views.base import View
+from stream_broker.window import Window
+
+KEEP_ALIVE = b": keep-alive\n"
+# One frame: enough that catching up is cheap, little enough to bound what is queued.
+FRAME_BYTES = 8 << 10
+
+
+class FrameConnection(Protocol):
+    """What a pump needs of its client's connection."""
+
+    full: bool
+
+    @property
+    def open(self) -> bool:
+        """Not closed as far as is known."""
+
+    def write_frame(self, body: bytes) -> None:
+        """Sends a frame, or queues it when the client is slow."""
+
+    def unsent(self) -> int:
+        """Bytes that the client has not taken."""
+
+
+class Pump:
+    """One viewer's stream. `cursor` is the number of the last event written.
+
+    `over` says why nothing more will be written, once that is so: `gone`, `drained` or
+    `send_timeout`. `heartbeat` and `send_timeout` are in seconds.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_heartbeat",
+        "_loop",
+        "_patience",
+        "_stopped",
+        "_timer",
+        "_view",
+        "_window",
+        "_wrote_at",
+        "cursor",
+        "over",
+    )
+
+    def __init__(
+        self,
+        connection: FrameConnection,
+        view: View,
+        cursor: int,
+        *,
+        heartbeat: float,
+        send_timeout: float,
+    ) -> None:
+        self._connection = connection
+        self._view = view
+        self._heartbeat = heartbeat
+        self._patience = Patience(send_timeout)
+        self._loop = asyncio.get_running_loop()
+        self._window: Window | None = None
+        self._stopped: asyncio.Future[str] | None = None
+        self._wrote_at = self._loop.time()
+        self._timer = self._loop.call_later(min(heartbeat, send_timeout), self._on_time)
+        self.cursor = cursor
+        self.over: str | None = None
+
+    async def follow(self, window: Window) -> str:
+        """Writes from the window until that cannot go on. Returns why.
+
+        `ended` (all is written and no more will come), `failed` (the same, but the log
+        was lost), `behind` (the next event has left the window), `moved` (another relay
+        feeds the log), or what `over` says.
+        """
+        if self.over is not None:
+            return self.over
+        self._window = window
+        self._stopped = self._loop.create_future()
+        window.listen(self._pump)
+        try:
+            self._pump()
+            return await self._stopped
+        finally:
+            window.unlisten(self._pump)
+            self._window = self._stopped = None
+
+    async def writable(self) -> None:
+        """Returns once more may be written, or `over`."""
+        if self._connection.full and self.over is None:
+            self._note_full()
+            self._stopped = self._loop.create_future()
+            try:
+                await self._stopped
+            finally:
+                self._stopped = None
+
+    def write(self, body: bytes) -> None:
+        """Writes whole blocks; nothing when there are none, or nobody to read them."""
+        if body and self.over is None:
+            self._connection.write_frame(body)
+            self._wrote_at = self._loop.time()
+
+    def give(self, events: list[Event]) -> None:
+        """Writes the events that follow the cursor."""
+        self.write(self._view.blocks(events))
+        self.cursor = events[-1].seq
+
+    def end(self, why: str) -> None:
+        """Writes no more. The first reason stands."""
+        if self.over is None:
+            self.over = why
+            self._timer.cancel()
+            self._stop(why)
+
+    def writable_again(self) -> None:
+        """The connection is not full any more."""
+        self._patience.end()
+        if self._window is not None:
+            self._pump()
+        else:
+            self._stop("writable")
+
+    def _pump(self) -> None:
+        window = self._window
+        if window is None:
+            return
+        connection = self._connection
+        while not connection.full:
+            if self.cursor < window.shown:
+                events = window.read(self.cursor, FRAME_BYTES)
+                if events is None:
+                    self._stop("behind")
+                    return
+                self.cursor = events[-1].seq
+                body = self._view.blocks(events)
+                if body:
+                    connection.write_frame(body)
+                    self._wrote_at = self._loop.time()
+            else:
+                self._check_end(window)
+                return
+        self._note_full()
+
+    def _check_end(self, window: Window) -> None:
+        if window.ended and self.cursor >= window.last:
+            self._stop("ended")
+        elif window.failure is not None and self.cursor >= window.durable:
+            self._stop("failed")
+        elif window.moved:
+            self._stop("moved")
+
+    def _stop(self, why: str) -> None:
+        self._window = None
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(why)
+
+    def _note_full(self) -> None:
+        if not self._patience.tried:
+            self._arm(min(self._timer.when(), self._look(self._loop.time())))
+
+    def _on_time(self) -> None:
+        """Keeps a silent stream alive, and ends one whose client takes nothing."""
+        now = self._loop.time()
+        if self._connection.full and self._connection.open:
+            again = self._look(now)
+            if again <= now:
+                self.end("send_timeout")
+            self._arm(again)
+            return
+        if now - self._wrote_at >= self._heartbeat:
+            self.write(KEEP_ALIVE)
+        self._arm(self._wrote_at + self._heartbeat)
+
+    def _look(self, now: float) -> float:
+        return self._patience.look(now, self._connection.unsent())
+
+    def _arm(self, when: float) -> None:
+        self._timer.cancel()
+        if self.over is None:
+            self._timer = self._loop.call_at(when, self._on_time)
