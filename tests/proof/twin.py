@@ -16,6 +16,7 @@ from inventory.settings import Settings
 from stream_broker import app
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta, Finish, Text
+from stream_broker.log.base import LogUnavailable
 from tests.proof.requests import Request
 from tests.stream_broker.building import API_KEY, grant
 from tests.stream_broker.parts import ScriptedControl, ScriptedStream
@@ -156,7 +157,7 @@ class Twin:
         assert self.broker.sweeper is not None
         try:
             await self.broker.sweeper._try_take_over(job_id, tag)
-        except app.LogUnavailable:
+        except LogUnavailable:
             return
 
     def relays(self, job_id: str) -> bool:
