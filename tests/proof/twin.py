@@ -160,6 +160,10 @@ class Twin:
         except LogUnavailable:
             return
 
+    def expire(self, job_id: str) -> None:
+        """The log of a job that has ended here goes, if it is in memory; the record stays."""
+        self.broker.memory._drop_log(job_id)
+
     def relays(self, job_id: str) -> bool:
         """Does this broker believe that it relays the job?"""
         live = self.broker.runner.jobs.get(job_id)
