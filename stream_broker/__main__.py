@@ -40,7 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         options = _options(arguments)
         sock = _listen(options)
@@ -68,6 +67,8 @@ async def _serve(options: Options, sock: socket.socket) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            # HAProxy is asked what it says of its client where that matters (routes/site.py).
+            proxy_headers=False,
             date_header=True,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,

@@ -122,6 +122,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     taker: Taker | None = None
     full = False
+    _pong = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the buffers."""
@@ -148,8 +149,22 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """Tells the taker."""
         super().resume_writing()
         self.full = False
+        if self._pong and not self.close_sent:
+            self.transport.write(self._pong)
+        self._pong = b""
         if self.taker is not None:
             self.taker.writable()
+
+    def handle_ping(self) -> None:
+        """Answers when the client takes what it is sent, and then the last ping only.
+
+        RFC 6455, 5.5.3; or a client that pings and never reads would fill this memory.
+        """
+        pongs = self.conn.data_to_send()
+        if not self.full:
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            self._pong = pongs[-1]
 
     def write_messages(self, messages: list[bytes]) -> None:
         """Text messages of an accepted connection, in one write; none once it is closing."""
@@ -168,13 +183,20 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def give_up(self, code: int) -> None:
-        """Closes with `code`, read or not: a client that wakes up soon is still told."""
-        if not self.close_sent and not self.transport.is_closing():
-            self.conn.send_close(code)
-            self.close_sent = True
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        """Closes with `code`, read or not: a client that wakes up soon is still told.
+
+        It goes on being read: a socket that is closed before all has been taken answers
+        the client's first word by a reset, and what had not been taken would be lost.
+        """
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.send_close(code)
+        self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Counts a refusal as a finished handshake: uvicorn logs an error for each else."""

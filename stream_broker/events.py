@@ -44,6 +44,10 @@ class Event(msgspec.Struct, gc=False, eq=False):
             )
         return self._block
 
+    def forget_block(self) -> None:
+        """Frees the block; it can be made again."""
+        self._block = None
+
     @property
     def terminal(self) -> bool:
         """Does this event end its job?"""

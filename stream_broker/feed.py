@@ -38,17 +38,10 @@ class Feed:
         Also returns none at once when the feed is closed, the log has ended (see
         `ended`) or another relay feeds it. Raises LogExpired, LogUnavailable.
         """
-        events = await self._ready(READ_BYTES)
+        events = await self._ready()
         if not events and not (self.ended or self.closed or self._window.moved):
             await self._wait(timeout)
-            events = await self._ready(READ_BYTES)
-        if events:
-            self.cursor = events[-1].seq
-        return events
-
-    async def poll(self, max_bytes: int) -> list[Event]:
-        """What there is now, about `max_bytes` of it. Raises as `next` does."""
-        events = await self._ready(max_bytes)
+            events = await self._ready()
         if events:
             self.cursor = events[-1].seq
         return events
@@ -75,13 +68,13 @@ class Feed:
         self._window.unlisten(self._wake)
         self._wake()
 
-    async def _ready(self, max_bytes: int) -> list[Event]:
+    async def _ready(self) -> list[Event]:
         if self.closed:
             return []
-        events = self._window.read(self.cursor, max_bytes)
+        events = self._window.read(self.cursor, READ_BYTES)
         if events is None:
             limit = self._window.shown
-            logged = await self._log.read(self.job_id, self.cursor, max_bytes)
+            logged = await self._log.read(self.job_id, self.cursor, READ_BYTES)
             if self.closed:
                 return []
             events = [event for event in logged if event.seq <= limit]

@@ -14,13 +14,12 @@ from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.tail import OnCancel, Tail
 from stream_broker.tasks import end
-from stream_broker.window import Window
+from stream_broker.window import WINDOW_BYTES, Window
 
 _LOG = logging.getLogger(__name__)
 
 # How often a broker says that it has viewers of a job (seconds).
 SEEN_EVERY_S = 5.0
-WINDOW_BYTES = 128 << 10
 
 
 class Followers:

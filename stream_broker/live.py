@@ -66,6 +66,7 @@ class LiveJob:
         max_pause: float,
     ) -> None:
         self.head = head
+        self.job_id = head.job_id
         self.epoch = epoch
         self.relay = relay
         self.window = window

@@ -145,7 +145,9 @@ class Multiplex:
         if place is None:
             return
         ready = not (self._turning or self._connection.full or self._replies.qsize())
-        if not (ready and self._write_some(job_id, place)) or _at_end(place):
+        if ready:
+            self._write_some(job_id, place)
+        if place.cursor < place.watch.window.shown or _at_end(place):
             self._more.set()
 
     async def _turn(self) -> bool:
@@ -183,7 +185,8 @@ class Multiplex:
             self._try_again_later()
             return False
         except LogExpired:
-            self._fail(job_id, ProblemError("log_expired", "The log of this job has expired"))
+            problem = ProblemError("log_expired", "The log of this job has expired")
+            self._fail(job_id, place, problem)
             return True
         return await self._finish(job_id, place) or busy
 
@@ -193,32 +196,34 @@ class Multiplex:
         if not _at_end(place) or self._places.get(job_id) is not place:
             return False
         if not window.ended and window.failure is None:
-            await self._follow(job_id, place)
-            return True
+            return await self._follow(job_id, place)
         if not window.ended and window.failure is not None:
             self._connection.write_messages([message(job_id, window.failure, in_log=False)])
         self.detach(job_id)
         return True
 
-    async def _follow(self, job_id: str, place: _Place) -> None:
-        """The relay has moved: serve the job from where it is now."""
+    async def _follow(self, job_id: str, place: _Place) -> bool:
+        """The relay has moved: serve the job from where it is now, if that can be told."""
         try:
             watch = await self._find(job_id, place.cursor)
         except LogUnavailable:
             self._try_again_later()
+            return False
         except ProblemError as problem:
-            if self._places.get(job_id) is place:
-                self._fail(job_id, problem)
+            self._fail(job_id, place, problem)
+            return True
+        if self._places.get(job_id) is place:
+            self.put(job_id, watch, place.cursor)
         else:
-            if self._places.get(job_id) is place:
-                self.put(job_id, watch, place.cursor)
-            else:
-                watch.close()
+            watch.close()
+        return True
 
-    def _fail(self, job_id: str, problem: ProblemError) -> None:
-        told = {"event": "error", "job_id": job_id, "data": problem.body()}
-        self._connection.write_messages([_encode(told)])
-        self.detach(job_id)
+    def _fail(self, job_id: str, place: _Place, problem: ProblemError) -> None:
+        """Tells why a job is served no more, unless it is served from elsewhere by now."""
+        if self._places.get(job_id) is place:
+            told = {"event": "error", "job_id": job_id, "data": problem.body()}
+            self._connection.write_messages([_encode(told)])
+            self.detach(job_id)
 
     def _write_some(self, job_id: str, place: _Place) -> bool:
         events = place.watch.window.read(place.cursor, TURN_BYTES)

@@ -25,12 +25,10 @@ from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.settling import settlement_of
 from stream_broker.tasks import end
-from stream_broker.window import Window
+from stream_broker.window import WINDOW_BYTES, Window
 
 _LOG = logging.getLogger(__name__)
 
-# What a viewer that keeps up may lag before it is served from the log, bytes.
-WINDOW_BYTES = 128 << 10
 # How long the ends of jobs may take to be written and settled at a shutdown (seconds).
 _LAST_FLUSH_S = 1.0
 _LOG_RETRY_S = 1.0

@@ -23,7 +23,7 @@ from stream_broker.connection import EXTENSION, StreamConnection
 from stream_broker.events import Event, EventEncoder
 from stream_broker.feed import LogExpired
 from stream_broker.log.base import LogUnavailable
-from stream_broker.pump import Pump
+from stream_broker.pump import FRAME_BYTES, Pump
 from stream_broker.viewers import Viewers
 from stream_broker.views.base import View
 from stream_broker.watch import Watch
@@ -31,8 +31,6 @@ from stream_broker.watch import Watch
 # How long a viewer is kept waiting for a log that cannot be read just now (seconds).
 LOG_PATIENCE_S = 10.0
 _LOG_RETRY_S = 0.2
-# One read of a viewer that has fallen behind.
-_READ_BYTES = 16 << 10
 
 # Ends of a stream without the end of its job, other than its client's or a drain.
 _LOST = ("expired", "lost", "log_away")
@@ -119,6 +117,9 @@ class EventStream:
             if not connection.open:
                 pump.end("gone")
             reason = await self._serve(pump)
+            # The last words of a slow client's stream: it may take them at its own pace.
+            await pump.writable()
+            reason = pump.over or reason
             if reason == "send_timeout":
                 connection.abort()
             elif reason != "gone":
@@ -157,13 +158,13 @@ class EventStream:
         """Reads the log at the client's pace until its place is in the window again."""
         while pump.over is None and pump.cursor + 1 < watch.window.first:
             try:
-                events = await watch.read(pump.cursor, _READ_BYTES)
+                # Not kept in a variable: it would live as long as a slow client waits.
+                pump.give(await watch.read(pump.cursor, FRAME_BYTES))
             except LogUnavailable:
                 self._close_watch()
                 return None
             except LogExpired:
                 return "expired"
-            pump.give(events)
             await pump.writable()
         return pump.over
 

@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable
 
 from stream_broker.events import OVERHEAD, TERMINAL, Event
 
+# What a viewer that keeps up may lag before it is served from the log. In memory it is
+# about twice as much, once for each job that runs or has viewers here.
+WINDOW_BYTES = 24 << 10
+
 Listener = Callable[[], None]
 Gate = Callable[[], None]
 
@@ -19,8 +23,9 @@ Gate = Callable[[], None]
 class Window:
     """Events `first` … `last`, of which those up to `shown` may be read.
 
-    Bounded: shown events beyond `limit` bytes leave at the old end. Those not yet
-    durable, `unwritten` bytes, are bounded by the relay, which pauses its engine.
+    Bounded: shown events beyond `limit` bytes leave at the old end, and most of them when
+    the log has ended: a viewer that holds on to it may be frozen. Those not yet durable,
+    `unwritten` bytes, are bounded by the relay, which pauses its engine.
     A `gate` is called instead of showing whenever `durable` has moved; it calls `show`.
     """
 
@@ -95,10 +100,13 @@ class Window:
         if shown <= self.shown:
             return
         self.shown = shown
-        if self._bytes > self._limit:
-            self._shrink()
+        # First those who keep up: what came at once may be more than may stay.
         for listener in self._listeners:
             listener()
+        if self.ended and shown == self.last:
+            self._shrink(self._limit // 8)
+        elif self._bytes > self._limit:
+            self._shrink(self._limit // 2)
 
     def abandon(self, failure: Event) -> None:
         """The log stays away: viewers are told `failure`, which is not part of the log."""
@@ -142,11 +150,14 @@ class Window:
         """How many listen."""
         return len(self._listeners)
 
-    def _shrink(self) -> None:
-        """Drops the oldest half, in one go so that the cost per event stays constant."""
+    def _shrink(self, target: int) -> None:
+        """Drops the oldest, many in one go so that the cost per event stays constant."""
         drop = 0
-        while self._bytes > self._limit // 2 and self._events[drop].seq < self.shown:
-            self._bytes -= self._events[drop].size
+        while self._bytes > target and self._events[drop].seq < self.shown:
+            event = self._events[drop]
+            self._bytes -= event.size
+            # A log in memory keeps the event, but who reads it there is rare.
+            event.forget_block()
             drop += 1
         del self._events[:drop]
         self._before += drop

@@ -22,6 +22,8 @@ _OUTCOMES: dict[int, Outcome] = {1: "stored", 0: "fenced", -1: "missing", -2: "m
 _HEAD = msgspec.json.Decoder(JobHead)
 _CLAIM = msgspec.json.Decoder(Claim)
 _READ_COUNT = 512
+# Hardly an event is smaller (`Event.size`): who reads 8 KiB need not be sent 100.
+_ENTRY_MIN = 128
 
 
 class RedisLog:
@@ -85,8 +87,9 @@ class RedisLog:
         key = self._of(job_id).log(job_id)
         events: list[Event] = []
         while max_bytes > 0:
+            count = min(_READ_COUNT, max_bytes // _ENTRY_MIN + 1)
             async with translated():
-                entries = await self._redis.xrange(key, f"({after}-0", "+", _READ_COUNT)
+                entries = await self._redis.xrange(key, f"({after}-0", "+", count)
             for entry_id, fields in entries:
                 event = event_of(entry_id, fields)
                 events.append(event)
@@ -94,7 +97,7 @@ class RedisLog:
                 max_bytes -= event.size
                 if max_bytes <= 0:
                     return events
-            if len(entries) < _READ_COUNT:
+            if len(entries) < count:
                 break
         return events
 

@@ -23,6 +23,10 @@ _FLUSH_EVENTS = 2048
 class Writable(Protocol):
     """A job whose events are written."""
 
+    @property
+    def job_id(self) -> str:
+        """Its id."""
+
     def to_append(self, events: list[Event]) -> Append:
         """The events with what belongs to them."""
 

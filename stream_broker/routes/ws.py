@@ -26,6 +26,8 @@ from stream_broker.watch import Watch
 
 SUBPROTOCOL = "okome.v1"
 JOBS_MAX = 32
+# What a client's own names may take in a reply: replies are queued by number.
+NAMES_MAX = 1024
 CLOSE_SLOW = 4008
 CLOSE_DRAINING = 1012
 
@@ -116,7 +118,7 @@ class Connection:
             decoded = msgspec.json.decode(text)
             if not isinstance(decoded, dict):
                 raise ProblemError("invalid_request", "A message must be a JSON object")
-            told = {name: decoded[name] for name in ("ref", "job_id") if name in decoded}
+            told = _names(decoded)
             match decoded.get("op"):
                 case "create":
                     await self._create(decoded)
@@ -187,6 +189,14 @@ class Connection:
 
     async def _reply(self, **members: Any) -> None:
         await self._jobs.reply(_encode(members))
+
+
+def _names(message: dict[str, Any]) -> dict[str, Any]:
+    """What a reply repeats, so that the client knows what it is about."""
+    names: dict[str, Any] = {n: message[n] for n in ("ref", "job_id") if n in message}
+    if len(_encode(names)) > NAMES_MAX:
+        raise ProblemError("invalid_request", f"At most {NAMES_MAX} bytes", field="ref")
+    return names
 
 
 def _job_id(message: dict[str, Any]) -> str:

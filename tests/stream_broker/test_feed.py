@@ -73,10 +73,11 @@ async def test_the_log_is_not_shown_beyond_what_is_durable() -> None:
 
 async def test_the_end_is_told_once_all_has_been_given() -> None:
     place = await Place().begin()
-    await place.write(token(1), complete(2))
-    assert await place.feed.poll(1) == [token(1)]
+    await place.write(token(1))
+    assert await place.feed.next(60) == [token(1)]
+    await place.write(complete(2))
     assert not place.feed.ended
-    assert await place.feed.poll(1) == [complete(2)]
+    assert await place.feed.next(60) == [complete(2)]
     assert place.feed.ended
     assert await place.feed.next(60) == []
 
@@ -87,9 +88,8 @@ async def test_a_lost_log_is_told_after_what_was_durable() -> None:
     place.window.append(tokens(3, 3))
     place.window.abandon(failed(3))
     assert place.feed.failure is None
-    assert await place.feed.poll(1) == tokens(1, 1)
     assert not place.feed.ended
-    assert await place.feed.poll(1) == tokens(2, 2)
+    assert await place.feed.next(60) == tokens(1, 2)
     assert place.feed.ended
     assert place.feed.failure == failed(3)
 
@@ -185,7 +185,7 @@ async def test_any_cuts_and_reconnects_give_the_log_byte_for_byte(
             place.feed.close()
             place.feed = Feed(JOB, place.window, place.log, len(got))
         if data.draw(st.booleans()):
-            got += await place.feed.poll(data.draw(st.integers(1, 2000)))
+            got += await place.feed.next(0)
             assert len(got) <= place.window.durable
     end = complete(len(log) + 1)
     log.append(end)

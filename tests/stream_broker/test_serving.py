@@ -19,6 +19,7 @@ from stream_broker.watch import Watch
 from tests.stream_broker.asgi import Exchange
 from tests.stream_broker.building import JOB, append, complete, head
 from tests.stream_broker.parts import Parts
+from tests.support.eventually import eventually_async
 
 Find = Callable[[int], Awaitable[Watch]]
 
@@ -138,6 +139,29 @@ async def test_a_client_that_takes_nothing_is_dropped(place: Place) -> None:
     assert place.parts.runner.jobs[JOB].viewers == 0
 
 
+async def test_a_slow_client_takes_the_end_at_its_own_pace(place: Place) -> None:
+    client = await place.open(send_timeout=0.02)
+    unsent = iter(range(5000, 0, -1))
+    client.connection.unsent = lambda: next(unsent)  # type: ignore[method-assign]
+    client.connection.fills_at = 1
+    place.say(Text("a"), Finish("stop"))
+    await eventually_async(lambda: next(unsent) < 4950)
+    assert not client.clean
+    client.connection.take()
+    await client.ended()
+    assert client.clean
+    assert place.closed("ended") == 1
+
+
+async def test_a_client_that_never_takes_the_end_is_dropped(place: Place) -> None:
+    client = await place.open(send_timeout=0.02)
+    client.connection.fills_at = 1
+    place.say(Text("a"), Finish("stop"))
+    await client.ended()
+    assert client.aborted
+    assert place.closed("send_timeout") == 1
+
+
 @pytest.mark.parametrize("resumable", [True, False])
 async def test_a_drain_ends_those_who_can_come_back(place: Place, resumable: bool) -> None:
     client = await place.open(resumable=resumable)
@@ -184,7 +208,7 @@ async def test_a_stream_looks_for_its_job_where_it_went(place: Place) -> None:
 
     async def find(cursor: int) -> Watch:
         asked.append(cursor)
-        await place.parts.log.append([_end_of(place)])
+        await place.parts.log.append([append([complete(2)])])
         place.parts.runner.jobs.pop(JOB, None)
         return await place.parts.watch(cursor)
 
@@ -206,11 +230,6 @@ async def test_a_viewer_of_a_relay_that_gave_up_lets_others_have_their_turn(
     place.parts.runner.jobs[JOB].release()
     await client.ended()
     assert client.clean
-
-
-def _end_of(place: Place) -> Any:
-
-    return append([complete(2)])
 
 
 # The log away.

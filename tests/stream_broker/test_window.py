@@ -166,3 +166,32 @@ def test_a_viewer_that_keeps_up_gets_the_log_byte_for_byte(
     window.advance(len(log))
     got += b"".join(event.data for event in window.read(got.count(b"job_id"), 1 << 20) or [])
     assert got == b"".join(event.data for event in log)
+
+
+def test_who_keeps_up_is_given_more_at_once_than_may_stay() -> None:
+    window, given = Window(4 * SIZE), []
+    window.listen(lambda: given.extend(window.read(len(given), 1 << 20) or []))
+    window.append(tokens(1, 50))
+    window.advance(50)
+    assert given == tokens(1, 50)
+    assert window.first > 40
+
+
+def test_hardly_anything_stays_of_a_log_that_has_ended() -> None:
+    window = Window(120 * SIZE)
+    window.append([*tokens(1, 99), complete(100)])
+    window.advance(99)
+    assert window.first == 1
+    window.advance(100)
+    assert window.first > 80
+    assert window.read(99, 1) == [complete(100)]
+
+
+def test_what_leaves_takes_its_block_along() -> None:
+    window, events = Window(4 * SIZE), tokens(1, 9)
+    made = [event.block for event in events]
+    window.append(events)
+    window.advance(9)
+    kept = range(window.first, 10)
+    assert [event.seq for event in events if event._block is not None] == list(kept)
+    assert [event.block for event in events] == made
