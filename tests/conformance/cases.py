@@ -33,11 +33,11 @@ class Case:
 
 def all_cases() -> list[Case]:
     """Every case of every file."""
-    found = []
-    for path in sorted(FOLDER.glob("*.yml")):
-        for members in yaml.safe_load(path.read_text(encoding="utf-8")):
-            found.append(Case(file=path.stem, **members))
-    return found
+    return [
+        Case(file=path.stem, **members)
+        for path in sorted(FOLDER.glob("*.yml"))
+        for members in yaml.safe_load(path.read_text(encoding="utf-8"))
+    ]
 
 
 def check(expected: Any, actual: Any, where: str = "") -> None:

@@ -37,7 +37,11 @@ def live() -> Iterator[Target]:
     """A whole cluster, read through its ingress and past it."""
     with stage(rate=1000.0) as (cluster, _):
         truth = truth_in(cluster)
-        urls = (cluster.url, cluster.broker_url("okome-node-03"), cluster.broker_url("okome-node-06"))
+        urls = (
+            cluster.url,
+            cluster.broker_url("okome-node-03"),
+            cluster.broker_url("okome-node-06"),
+        )
         yield Target(urls, cluster.api_key, MODEL, truth.expire)
         truth.close()
 

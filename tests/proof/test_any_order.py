@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -155,10 +155,9 @@ class FailingMachine(ProofMachine):
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for (module, name), value in QUICK.items():
         monkeypatch.setattr(module, name, value)
-    yield
 
 
 def profile(examples: int) -> settings:

@@ -21,6 +21,7 @@ from tests.proof.requests import Request
 from tests.stream_broker.building import API_KEY, grant
 from tests.stream_broker.parts import ScriptedControl, ScriptedStream
 from tests.support.chaos_proxy import ChaosProxy
+from tests.support.eventually import eventually_async
 
 # Leases end when a test says so, never by the time that a busy machine takes.
 SETTINGS = Settings(relay_ttl=3600.0, relay_buffer=4096, pacing="off")
@@ -129,8 +130,7 @@ class Twin:
             self.broker.sweeper.draining = True
         self._task = asyncio.create_task(self._live())
         await self._up.wait()
-        while not self.broker.policy.ready:
-            await asyncio.sleep(0)
+        await eventually_async(lambda: self.broker.policy.ready)
         self.alive = True
 
     async def stop(self) -> None:

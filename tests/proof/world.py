@@ -11,7 +11,7 @@ from tests.proof.ledger import Known
 from tests.proof.truth import Truth
 from tests.proof.twin import Twin, counted
 from tests.proof.viewer import Viewer
-from tests.support.chaos_proxy import ChaosProxy, Mode
+from tests.support.chaos_proxy import Mode
 from tests.support.eventually import eventually_async
 
 NODES = ("okome-node-03", "okome-node-04", "okome-node-05")

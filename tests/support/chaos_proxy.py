@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from collections.abc import Coroutine
+from typing import Any, Literal
 
 Mode = Literal["open", "stalled", "deaf", "cut"]
 _CHUNK = 1 << 16
@@ -80,9 +81,9 @@ class ChaosProxy:
             self._writers.discard(writer)
             self._tasks.discard(task)
 
-    async def _both(self, *ways: object) -> None:
+    async def _both(self, *ways: Coroutine[Any, Any, None]) -> None:
         """Carries both ways until one has ended."""
-        tasks = [asyncio.ensure_future(way) for way in ways]  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(way) for way in ways]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clients=options.clients,
             synthetic=options.engine == "synthetic",
             chaos=options.chaos,
+            cuts=not options.no_cuts,
             engine=engine,
         )
         found = asyncio.run(Run(cluster, asked, say).run()) | {"seed": seed}
@@ -73,7 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         help="synthetic: fast, and its text counts, so that it is checked too (default)",
     )
     parser.add_argument("--rate", type=float, default=40.0, help="its tokens a second and stream")
-    parser.add_argument("--chaos", choices=("all", "none"), default="all", help="what dies")
+    parser.add_argument(
+        "--chaos",
+        choices=("all", "rolling", "none"),
+        default="all",
+        help="what happens: everything in turn, one rolling restart of the brokers, nothing",
+    )
+    parser.add_argument("--no-cuts", action="store_true", help="clients stay as long as they can")
     parser.add_argument("--seed", type=int, help="of the choices made (default: any; it is told)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser

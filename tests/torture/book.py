@@ -41,7 +41,8 @@ class Job:
         if not self.ends:
             return None
         name, data = self.events[min(self.ends)]
-        return {"event": name} | json.loads(data)
+        end: dict[str, Any] = {"event": name} | json.loads(data)
+        return end
 
     def text(self) -> str:
         """The answer, as its tokens have it."""
@@ -133,7 +134,9 @@ class Book:
             self.violation("lost", f"{job.job_id}: never shown: {missing[:5]} of {job.last}")
         self._check_end(job, end, words_of)
 
-    def _check_end(self, job: Job, end: dict[str, Any], words_of: Callable[[int], str] | None) -> None:
+    def _check_end(
+        self, job: Job, end: dict[str, Any], words_of: Callable[[int], str] | None
+    ) -> None:
         if end["event"] == "job_error":
             died = any(job.begun - 5 <= at for at in self.engine_deaths)
             if not (end["code"] in ENGINE_ERRORS and end["retryable"] and died):

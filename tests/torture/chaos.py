@@ -8,11 +8,13 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from okome.control import ask
 from okome.errors import OkomeError
 from okome.paths import Paths
+from tests.support.eventually import eventually_async
 from tests.torture.book import Book
 from tests.torture.processes import Series
 
@@ -86,6 +88,18 @@ class Chaos:
                 if not await self._operator.whole():
                     self._book.violation("not_whole", f"40 s after: {name}")
 
+    async def roll(self) -> None:
+        """One rolling restart: every broker in turn, the next one when the last is back."""
+        for node in await self._operator.nodes():
+            if node["role"] == "stream":
+                await asyncio.sleep(random.uniform(*self._pause))
+                self._say(f"stream-drained {node['name']}")
+                self._book.counts["stream-drained"] += 1
+                await self.drain(node["name"])
+                if not await self._operator.whole():
+                    self._book.violation("not_whole", f"40 s after: {node['name']}")
+        await asyncio.sleep(self._pause[1])
+
     def _round(self, nodes: list[dict[str, Any]]) -> list[tuple[str, Act]]:
         """Everything once, in any order."""
         acts: list[tuple[str, Act]] = []
@@ -134,14 +148,17 @@ class Chaos:
     async def drain(self, name: str) -> None:
         """As a deployment does it: drained, ended, started anew."""
         await self._operator.ask("drain", name)
-        while (await self._operator.node(name))["state"] != "stopped":
-            await asyncio.sleep(_LOOK_S)
+
+        async def ended() -> bool:
+            return bool((await self._operator.node(name))["state"] == "stopped")
+
+        await eventually_async(ended, within=_WHOLE_S)
         await self._operator.ask("start", name)
 
 
 async def _gone(pid: int) -> None:
-    while os.path.exists(f"/proc/{pid}"):  # noqa: PTH110  a path that is never a file
-        await asyncio.sleep(0.05)
+    process = Path(f"/proc/{pid}")
+    await eventually_async(lambda: not process.exists())
 
 
 class Meter:

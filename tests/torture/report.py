@@ -40,24 +40,23 @@ def is_flat(process: dict[str, Any]) -> bool:
     """Does a process that has lived long enough not grow?"""
     if process["seconds"] < FLAT_AFTER_S:
         return True
-    slope = process["rss_slope_mib_per_min"]
+    slope: float = process["rss_slope_mib_per_min"]
     return slope < FLAT_MIB_PER_MIN or slope * process["seconds"] / 120 < FLAT_MIB
 
 
 def table(found: dict[str, Any], *, color: bool) -> str:
     """The figures for a terminal."""
     good, bad, plain = ("\033[32m", "\033[31m", "\033[0m") if color else ("", "", "")
-    lines = [""]
-    for name in ("seconds", "jobs", "reconnects", "events_seen", "takeovers"):
-        lines.append(f"{name.replace('_', ' '):<28} {found[name]}")
+    plainly = ("seconds", "jobs", "reconnects", "events_seen", "takeovers")
+    lines = ["", *(f"{name.replace('_', ' '):<28} {found[name]}" for name in plainly)]
     for name in ("lost", "repeated", "changed"):
         tint = bad if found[name] else good
         lines.append(f"{name:<28} {tint}{found[name]}{plain}")
     lines += ["", *(f"{name:<44} {count}" for name, count in found["counts"].items()), ""]
-    lines.append(f"{'broker':<16}{'lived s':>9}{'start':>8}{'max':>8}{'end':>8}{'MiB/min':>9}{'files':>7}")
-    for process in found["memory"][:12]:
-        lines.append(_memory_line(process))
-    lines.append("")
+    lines.append(
+        f"{'broker':<16}{'lived s':>9}{'start':>8}{'max':>8}{'end':>8}{'MiB/min':>9}{'files':>7}"
+    )
+    lines += [*(_memory_line(process) for process in found["memory"][:12]), ""]
     lines += [f"{bad}{text[:300]}{plain}" for text in found["told"]]
     verdict = "nothing lost, nothing twice" if found["ok"] else "VIOLATED"
     lines.append(f"{good if found['ok'] else bad}{verdict}{plain}")

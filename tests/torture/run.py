@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tests.support import synthetic_engine
 from tests.support.cluster import Cluster
@@ -28,14 +28,17 @@ class Options:
     """What is asked of a run. It ends at `minutes` or `reconnects`, whichever is first.
 
     `engine`: kills and restarts an engine that is not the supervisor's. `synthetic`: its
-    text counts, so that it can be checked. `chaos` may be `none`.
+    text counts, so that it can be checked. `chaos`: `all` misfortunes, `rolling` for one
+    rolling restart of the brokers, or `none`. `cuts`: clients cut their own connections and
+    turn to any broker; without they stay as long as they can, and know the ingress only.
     """
 
     minutes: float
     reconnects: int
     clients: int = 24
     synthetic: bool = True
-    chaos: str = "all"
+    chaos: Literal["all", "rolling", "none"] = "all"
+    cuts: bool = True
     pause: tuple[float, float] = (1.0, 4.0)
     tokens: tuple[int, int] = (60, 240)
     engine: Callable[[], Any] | None = None
@@ -58,7 +61,13 @@ class Run:
         }
         model = synthetic_engine.MODEL if options.synthetic else "smollm2:135m"
         self.site = Site(
-            status["url"], brokers, status["api_key"], model, self.book, tokens=options.tokens
+            status["url"],
+            brokers,
+            status["api_key"],
+            model,
+            self.book,
+            tokens=options.tokens,
+            cuts=options.cuts,
         )
         self._meter = Meter(self._operator, _SAMPLE_S)
         self._failed: list[BaseException] = []
@@ -67,8 +76,10 @@ class Run:
         """Tortures; returns the figures."""
         began = time.monotonic()
         others = [asyncio.create_task(self._meter.run())]
-        if self.options.chaos != "none":
+        if self.options.chaos == "all":
             others.append(asyncio.create_task(self._chaos().run()))
+        elif self.options.chaos == "rolling":
+            others.append(asyncio.create_task(self._chaos().roll()))
         clients = [asyncio.create_task(self._guarded(c.run())) for c in self._clients()]
         try:
             await self._wait(began, others)
@@ -110,6 +121,7 @@ class Run:
             for task in others:
                 if task.done():
                     task.result()
+                    return
             done = self._reconnects()
             if self.options.reconnects and done >= self.options.reconnects:
                 return

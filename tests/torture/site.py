@@ -17,8 +17,7 @@ PROMPT = "Write a very long story about a fox and a river."
 class Site:
     """One cluster. `tokens`: the least and the most that a job asks for.
 
-    `cuts` says whether clients cut their own connections; with `direct` they also turn
-    to brokers past the ingress.
+    With `cuts` clients cut their own connections, and turn to brokers past the ingress.
     """
 
     ingress: str
@@ -28,13 +27,12 @@ class Site:
     book: Book
     tokens: tuple[int, int] = (60, 240)
     cuts: bool = True
-    direct: bool = True
     running: dict[str, Job] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def anywhere(self) -> str:
         """The ingress, or a broker."""
-        if not self.direct or random.random() < 0.5:
+        if not self.cuts or random.random() < 0.5:
             return self.ingress
         return random.choice(list(self.brokers.values()))
 

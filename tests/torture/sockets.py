@@ -21,6 +21,7 @@ JOBS = 4
 MEAN_MESSAGES = 60.0
 MEAN_S = 2.0
 _DATA = b',"data":'
+_DRAINING = 1012
 
 
 class Wanted:
@@ -52,6 +53,10 @@ class SocketClient:
                 self._wanted.append(Wanted(self.site.request() | {"prompt": PROMPT}))
             try:
                 await self._connection()
+            except websockets.ConnectionClosed as closed:
+                drained = closed.rcvd is not None and closed.rcvd.code == _DRAINING
+                name = "ended without an end" if drained else "connections that broke"
+                self.book.counts[name] += 1
             except (OSError, TimeoutError, websockets.WebSocketException):
                 self.book.counts["connections that broke"] += 1
                 await pause()
