@@ -12,6 +12,7 @@ from control_plane.engines import EngineWatch
 from control_plane.grants import pacing_of, policy_limits
 from control_plane.leases import LeaseRule
 from control_plane.metrics import Metrics
+from control_plane.prober import Prober
 from control_plane.signing import Signer
 from control_plane.store.accounts import prune_tokens
 from control_plane.store.database import Database
@@ -31,6 +32,7 @@ class Plane:
     signer: Signer
     database: Database
     engines: EngineWatch
+    prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
     models: list[PolicyModel] = field(default_factory=list)

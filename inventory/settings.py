@@ -61,13 +61,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds a relay waits for its log before the job fails."),
     ] = 30.0
+    log_acks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2,
+            description="Replicas that must have a token before it is shown (replicated).",
+        ),
+    ] = 1
     relay_ttl: Annotated[
         Seconds,
         Meta(description="Seconds after its last renewal that a relay counts as dead."),
-    ] = 3.0
+    ] = 2.0
     engine_connect_timeout: Annotated[
         Seconds, Meta(description="Seconds to open a connection to an engine.")
-    ] = 5.0
+    ] = 1.5
     engine_idle_timeout: Annotated[
         Seconds,
         Meta(description="Seconds of silence after which an engine counts as stalled."),

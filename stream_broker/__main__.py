@@ -20,6 +20,7 @@ from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from stream_broker.app import Broker, Options
 from stream_broker.connection import SocketConnection, StreamConnection
+from stream_broker.log.preflight import LogRefused
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 4096
@@ -46,13 +47,18 @@ def main(argv: list[str] | None = None) -> int:
     except (InventoryError, SettingsError, OSError, KeyError) as error:
         print(f"stream_broker: {error}", file=sys.stderr)
         return 2
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(options, sock))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(options, sock))
+    except LogRefused as error:
+        print(f"stream_broker: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 async def _serve(options: Options, sock: socket.socket) -> None:
     broker = Broker(options)
+    await broker.check()
     server = _Server(
         uvicorn.Config(
             broker.app,
@@ -114,7 +120,13 @@ def _options(arguments: argparse.Namespace) -> Options:
         state=arguments.state,
         service_key=(arguments.credentials / "service_key").read_text().strip(),
         settings=load_settings(arguments.set, os.environ, arguments.settings),
+        redis_password=_secret(arguments.credentials / "redis_password"),
     )
+
+
+def _secret(file: Path) -> str:
+    """What a file of the credentials holds; nothing where there is no such file."""
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def _listen(options: Options) -> socket.socket:

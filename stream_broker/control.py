@@ -47,6 +47,12 @@ class ControlClient:
         response = await self._send("POST", "/internal/v1/leases/renew", body)
         return _decoded(response, dict[str, list[str]]).get("unknown", [])
 
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        """Takes slots for running jobs again, lease id -> user id; returns those without one."""
+        body = msgspec.json.encode({"leases": leases, "node": node})
+        response = await self._send("POST", "/internal/v1/leases/acquire", body)
+        return _decoded(response, dict[str, list[str]]).get("refused", [])
+
     async def settle(self, settlement: Settlement) -> None:
         """Reports a job's end. Idempotent by `job_id`."""
         await self._send("POST", "/internal/v1/settlements", msgspec.json.encode(settlement))

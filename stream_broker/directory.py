@@ -5,12 +5,13 @@ To anyone but its owner a job does not exist (CONTRACT, promise 6).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from contracts.problems import ProblemError
 from inventory.model import Durability
 from stream_broker.followers import Followers
-from stream_broker.ids import Home, home_of
+from stream_broker.ids import Home, home_of, time_of
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog
 from stream_broker.log.memory import MemoryLog
@@ -18,14 +19,18 @@ from stream_broker.log.redis import RedisLog
 from stream_broker.playout import Playout
 from stream_broker.record import JobState
 from stream_broker.running import Runner
+from stream_broker.text import text_of
 from stream_broker.watch import Watch
 from stream_broker.window import Window
 
-_TEXT_READ = 256 << 10
-
 
 class Directory:
-    """Looks jobs up for their owners."""
+    """Looks jobs up for their owners.
+
+    `look` hears of viewers of a job relayed elsewhere: its relay may have died, and whoever
+    is asked for it is to find that out first. `was_away(job_id, at)`: was the log of the
+    job's home away at that Unix time, as far as this broker saw?
+    """
 
     def __init__(
         self,
@@ -35,6 +40,8 @@ class Directory:
         redis: RedisLog | None,
         followers: Followers | None,
         playout: Playout,
+        look: Callable[[], None] = lambda: None,
+        was_away: Callable[[str, float], bool] = lambda _job, _at: False,
     ) -> None:
         self._home = home
         self._runner = runner
@@ -42,6 +49,8 @@ class Directory:
         self._redis = redis
         self._followers = followers
         self._playout = playout
+        self._look = look
+        self._was_away = was_away
 
     async def state(self, job_id: str, user_id: str) -> JobState:
         """The job as far as it may be shown.
@@ -49,15 +58,20 @@ class Directory:
         Raises ProblemError `unknown_job` or `not_here`, and LogUnavailable.
         """
         state = await self._find(job_id)
-        if state is None:
-            home = home_of(job_id)
-            if home is not None and home != self._home and self._redis is None:
-                raise ProblemError(
-                    "not_here", f"The job lives on {home} only", extra={"home": str(home)}
-                )
-        if state is None or state.head.user_id != user_id:
-            raise ProblemError("unknown_job", "No such job")
-        return state
+        if state is not None and state.head.user_id == user_id:
+            return state
+        home = home_of(job_id)
+        if state is None and home is not None and home != self._home and self._alone(job_id):
+            raise ProblemError(
+                "not_here", f"If there is such a job, {home} has it", extra={"home": str(home)}
+            )
+        raise ProblemError("unknown_job", "No such job")
+
+    def _alone(self, job_id: str) -> bool:
+        """May the job live in its home's memory only? It does without a shared log, and it
+        may if that was away when the job was made."""
+        made_at = time_of(job_id)
+        return made_at is not None and (self._redis is None or self._was_away(job_id, made_at))
 
     async def watch(self, job_id: str, user_id: str, cursor: int) -> Watch:
         """A viewer's hold on the job, from `cursor` on.
@@ -82,6 +96,7 @@ class Directory:
             window.ended = True
             return Watch(state, window, log, cursor, _nothing)
         followers = self._followers
+        self._look()
         window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
         self._playout.pace(window, state.head.grant.pacing)
         return Watch(state, window, log, cursor, partial(followers.close, job_id))
@@ -91,19 +106,7 @@ class Directory:
         if state.log_expired:
             return None
         log = self._log(state.head.durability)
-        parts: list[str] = []
-        cursor = 0
-        while cursor < state.last_seq:
-            events = await log.read(state.head.job_id, cursor, _TEXT_READ)
-            if not events:
-                return None
-            parts.extend(
-                event.body()["token"]
-                for event in events
-                if event.seq <= state.last_seq and event.name == "token"
-            )
-            cursor = events[-1].seq
-        return "".join(parts)
+        return await text_of(log, state.head.job_id, state.last_seq)
 
     async def cancel(self, state: JobState) -> None:
         """Cancels a job on behalf of its owner, wherever its relay is."""

@@ -131,6 +131,12 @@ class MemoryLog:
         job = self._jobs.get(job_id)
         return msgspec.structs.replace(job.state) if job else None
 
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:  # noqa: ARG002
+        """Notes it."""
+        job = self._jobs.get(job_id)
+        if job is not None:
+            job.state.engine = engine
+
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """First come, first served; see EventLog."""
         standing = self._claims.get(key)

@@ -20,6 +20,7 @@ from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import Append, LogUnavailable, Outcome
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
@@ -93,6 +94,7 @@ class ScriptedControl:
         self.asked: list[GrantRequest] = []
         self.renewed: list[list[str]] = []
         self.unknown: list[str] = []
+        self.acquired: list[tuple[dict[str, str], str]] = []
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
@@ -116,6 +118,11 @@ class ScriptedControl:
         self._check()
         self.renewed.append(lease_ids)
         return self.unknown
+
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        self._check()
+        self.acquired.append((leases, node))
+        return []
 
     async def policy(self, etag: str | None) -> tuple[PolicySnapshot, str] | None:
         self.polls += 1
@@ -160,12 +167,12 @@ class Parts:
         self.metrics = BrokerMetrics()
         control: Any = self.control
         engines: Any = self.engines
-        self.leases = LeaseKeeper(control, interval=10.0)
+        self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
-        self.writers = {"none": self.writer}
+        self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:
-            self.writers["local"] = LogWriter(redis_log, self.monotonic)
+            self.writers[redis_log.durability] = LaneWriters(redis_log, self.monotonic)
         self.ended: list[LiveJob] = []
         self.runner = Runner(
             self.settings,
@@ -175,8 +182,10 @@ class Parts:
             self.leases,
             self.spool,
             self.metrics,
+            self.log,
             redis_log,
             self._on_end,
+            lambda grant: grant.targets,
             clock=self.clock,
             monotonic=self.monotonic,
         )
