@@ -138,6 +138,7 @@ class LiveJob:
             head=self.head,
             engine=self.engine,
             last_seq=self.window.durable,
+            reach=self.window.last,
             first_token_at=self.relay.gaps.first,
             ended_at=self.ended_at if ended else None,
             end_name=self.terminal.name if ended and self.terminal else None,

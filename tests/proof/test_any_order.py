@@ -45,6 +45,9 @@ QUICK = {
     (followers, "WINDOW_BYTES"): 2048,
 }
 
+# A rule that lasts longer hangs.
+HANGS_S = 25.0
+
 brokers = st.integers(0, 2)
 jobs = st.integers(0, JOBS - 1)
 viewers = st.integers(0, VIEWERS - 1)
@@ -68,17 +71,21 @@ class ProofMachine(RuleBasedStateMachine):
 
     def run(self, doing: Coroutine[Any, Any, None]) -> None:
         try:
-            self.loop.run(doing)
+            self.loop.run(self._bounded(doing))
         except BaseException:
             self.failed = True
             raise
 
+    async def _bounded(self, doing: Coroutine[Any, Any, None]) -> None:
+        async with asyncio.timeout(HANGS_S):
+            await doing
+
     def teardown(self) -> None:
         try:
             if self.world.viewers and not self.failed:
-                self.loop.run(self.world.finish())
+                self.loop.run(self._bounded(self.world.finish()))
         finally:
-            self.loop.run(self.world.close())
+            self.loop.run(self._bounded(self.world.close()))
             self.loop.close()
 
     async def _do(self, action: Callable[..., object], *arguments: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import redis
@@ -39,8 +40,9 @@ class Truth:
         return bool(self._redis.hexists(self.keys(job_id).job(job_id), "end_name"))
 
     def lapse(self, job_id: str) -> None:
-        """The relay has not renewed its lease for ages."""
-        self._redis.zadd(self.keys(job_id).relays, {job_id: 1}, xx=True)
+        """The relay's lease has ended a little longer ago than anybody waits for it."""
+        ended = int(1000 * (time.time() - 2))
+        self._redis.zadd(self.keys(job_id).relays, {job_id: ended}, xx=True)
 
     def expire(self, job_id: str) -> None:
         """The log's time has come; the record stays."""

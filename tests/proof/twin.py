@@ -17,6 +17,7 @@ from stream_broker import app
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta, Finish, Text
 from stream_broker.log.base import LogUnavailable
+from stream_broker.tasks import end
 from tests.proof.requests import Request
 from tests.stream_broker.building import API_KEY, grant
 from tests.stream_broker.parts import ScriptedControl, ScriptedStream
@@ -24,7 +25,7 @@ from tests.support.chaos_proxy import ChaosProxy
 from tests.support.eventually import eventually_async
 
 # Leases end when a test says so, never by the time that a busy machine takes.
-SETTINGS = Settings(relay_ttl=3600.0, relay_buffer=4096, pacing="off")
+SETTINGS = Settings(relay_ttl=20.0, max_pause=60.0, relay_buffer=4096, pacing="off")
 
 
 class Speech(ScriptedStream):
@@ -145,9 +146,7 @@ class Twin:
             self.proxy.set("cut")
         runner = self.broker.runner
         with patch.object(runner, "_hand_over", _nothing):
-            for task in (*runner._tasks, *self.broker._tasks):
-                task.cancel()
-            await asyncio.gather(*runner._tasks, *self.broker._tasks, return_exceptions=True)
+            await end((*runner._tasks, *self.broker._tasks))
         for stream in self.engines.streams:
             stream.closed = True
         await self.stop()

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from stream_broker.tasks import end
 from tests.proof.ledger import Known
 from tests.proof.truth import Truth
 from tests.proof.twin import Twin, counted
@@ -61,9 +62,8 @@ class World:
         """Ends everything, whatever state it is in."""
         for viewer in self.viewers:
             viewer.drop()
-        for task in self._doing:
-            task.cancel()
-        await asyncio.gather(*self._doing, return_exceptions=True)
+        if self._doing:
+            await end(self._doing)
         for twin in self.twins:
             if twin.alive:
                 await twin.kill()
@@ -243,7 +243,7 @@ class World:
         if known.lost or known.expired:
             return
         known.check_whole()
-        assert known.text() == counted(self.said[number]), "not what the engine said"
+        assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
 
     def _living(self) -> list[Twin]:
         return [twin for twin in self.twins if twin.alive]

@@ -32,6 +32,7 @@ class Reader:
         self.name = f"{self.kind}-{number}"
         self.book = site.book
         self.cursor = 0
+        self._knows: Job | None = None
 
     async def run(self) -> None:
         """Until the site closes; what is under way is left to the last look at all jobs."""
@@ -92,6 +93,8 @@ class Reader:
         """One connection. Returns whether the job is over. Raises Broken."""
         answer = await self.open(job)
         self.book.counts[f"connections {self.kind}"] += 1
+        self.book.counts["reconnects"] += self._knows is job
+        self._knows = job
         try:
             if answer.status == 200:
                 return await self.follow(job, answer, lambda block: self.take(job, block))
@@ -230,7 +233,7 @@ class OpenAI(Reader):
                 return None
             tokens = int(str(body["max_tokens"]))
             job = self.site.begin(answer.headers["x-okome-job-id"], self.kind, tokens)
-            self.cursor = 0
+            self.cursor, self._knows = 0, job
             try:
                 await self.follow(job, answer, lambda block: self.take(job, block))
             except Broken:

@@ -16,13 +16,11 @@ FLAT_MIB = 8.0
 def figures(book: Book, seconds: float, memory: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that was counted."""
     counts = dict(sorted(book.counts.items()))
-    connections = sum(n for name, n in counts.items() if name.startswith("connections "))
-    jobs = counts.get("jobs", 0)
     return {
         "seconds": round(seconds, 1),
-        "jobs": jobs,
-        "reconnects": max(0, connections - jobs),
-        "events_seen": counts.get("events", 0),
+        "jobs": counts.pop("jobs", 0),
+        "reconnects": counts.pop("reconnects", 0),
+        "events_seen": counts.pop("events", 0),
         "takeovers": counts.get("notice relay_moved", 0),
         "lost": book.faults["lost"] + book.faults["no_end"],
         "repeated": book.faults["repeated"],

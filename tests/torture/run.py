@@ -21,6 +21,7 @@ from tests.torture.wire import Blocks, Broken
 
 _LAST_LOOK_S = 90.0
 _SAMPLE_S = 3.0
+_LOOKS = 16
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Run:
             cuts=options.cuts,
         )
         self._meter = Meter(self._operator, _SAMPLE_S)
+        self._looks = asyncio.Semaphore(_LOOKS)
         self._failed: list[BaseException] = []
 
     async def run(self) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class Run:
                 if task.done():
                     task.result()
                     return
-            done = self._reconnects()
+            done = self.book.counts["reconnects"]
             if self.options.reconnects and done >= self.options.reconnects:
                 return
             if time.monotonic() - told >= 10:
@@ -131,12 +133,6 @@ class Run:
                     f"{told - began:5.0f} s  {len(self.book.jobs)} jobs  {done} reconnects  "
                     f"{self.book.counts['events']} events  {sum(self.book.faults.values())} faults"
                 )
-
-    def _reconnects(self) -> int:
-        connections = sum(
-            n for name, n in self.book.counts.items() if name.startswith("connections ")
-        )
-        return connections - len(self.book.jobs)
 
     async def _last_look(self, job: Job) -> None:
         """Reads a job whole, on some broker, and waits for its end if there is none yet."""
@@ -151,8 +147,6 @@ class Run:
                     over = False
                 if over:
                     return
-
-    _looks = asyncio.Semaphore(16)
 
     async def _look(self, job: Job, cursor: int) -> tuple[int, bool]:
         base = random.choice(list(self.site.brokers.values()))

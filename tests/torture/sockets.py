@@ -77,6 +77,7 @@ class SocketClient:
             proxy=None,
         ) as ws:
             self.book.counts[f"connections {self.kind}"] += 1
+            self.book.counts["reconnects"] += bool(homes)
             for wanted in self._wanted:
                 await ws.send(json.dumps(_operation(wanted)))
             try:
