@@ -54,6 +54,10 @@ from stream_broker.viewers import Viewers
 _LOG = logging.getLogger(__name__)
 
 
+# The ingress looks every 0.5 s and believes what it has seen twice.
+_NOTICED_S = 1.5
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Who this process is. `process` differs at every start."""
@@ -94,8 +98,13 @@ class Broker:
             await self.stores.check()
 
     async def drain(self) -> None:
-        """Takes no new jobs, sends away who can come back, waits for the rest."""
-        self.context.draining = self.acceptance.draining = True
+        """Takes no new jobs, sends away who can come back, waits for the rest.
+
+        First it only says so: whoever comes before the ingress has noticed is served.
+        """
+        self.context.draining = True
+        await asyncio.sleep(_NOTICED_S)
+        self.acceptance.draining = True
         if self.sweeper is not None:
             self.sweeper.draining = True
         self.viewers.drain()
