@@ -26,7 +26,7 @@ from tests.e2e.slow import (
 from tests.e2e.wire import numbered
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
-from tests.support.fast_engine import MODEL, text
+from tests.support.fast_engine import text
 
 pytestmark = pytest.mark.cluster
 
@@ -155,23 +155,3 @@ async def test_a_reader_of_single_bytes_disturbs_nobody(broker: Broker) -> None:
     assert numbered(parsed(bodies[0]))
     had = whole_blocks(without_retry(slow.body))
     assert had + without_retry(await broker.rest(job_id, last_id(had))) == bodies[0]
-
-
-async def test_a_connection_carries_32_jobs_and_short_names(broker: Broker) -> None:
-    one_more = await broker.start(3)
-    told: list[Any] = []
-    async with broker.websocket(broker.dial()) as client:
-        # None of them ends while their client takes nothing.
-        client.transport.pause_reading()
-        job = {"model": MODEL, "prompt": "x", "max_tokens": 500}
-        for number in range(32):
-            await client.send(json.dumps({"op": "create", "ref": number, "job": job}))
-        await client.send(json.dumps({"op": "resume", "job_id": one_more, "cursor": 0}))
-        await client.send(json.dumps({"op": "ping", "job_id": "r" * 2000}))
-        client.transport.resume_reading()
-        while len(told) < 2:
-            message = json.loads(await client.recv())
-            if message["event"] == "error":
-                told.append((message["data"]["code"], message.get("job_id")))
-
-    assert told == [("too_many_streams", one_more), ("invalid_request", None)]
