@@ -72,6 +72,8 @@ class LaneWriters:
         lane = self._log.lane(job_id)
         writer = self._by_lane.get(lane)
         if writer is None:
-            writer = self._by_lane[lane] = LogWriter(self._log, self._clock, self._gather, self._told)
+            writer = self._by_lane[lane] = LogWriter(
+                self._log, self._clock, self._gather, self._told
+            )
             self._opened.put_nowait(writer)
         return writer
