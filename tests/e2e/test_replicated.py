@@ -111,8 +111,8 @@ async def test_while_a_home_has_no_log_new_work_goes_elsewhere(
     try:
         job = await start(http, replicated.broker_url(node), 3)
         seen = await Reader(http, replicated.broker_url(node), job).read()
-        away = httpx.get(ready, trust_env=False)
-        other = httpx.get(f"{replicated.broker_url('okome-node-04')}/readyz", trust_env=False)
+        away = await http.get(ready)
+        other = await http.get(f"{replicated.broker_url('okome-node-04')}/readyz")
     finally:
         for keeper in keepers:
             replicated.start(keeper)

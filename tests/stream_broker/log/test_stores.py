@@ -68,8 +68,8 @@ async def test_slots_that_were_given_to_another_are_found_in_the_same_call(
     async with running_stores(wounded.cluster) as stores:
         await write(stores, TAG, "before")
         heir = wounded.replicas(NODE)[0]
-        wounded.command(heir, "CLUSTER", "FAILOVER")
-        await eventually_async(lambda: wounded.primary(NODE) == heir)
+        wounded.command(heir, "CLUSTER", "FAILOVER", "FORCE")
+        await eventually_async(lambda: wounded.primary(NODE) == heir, PROMOTED_S)
         await write(stores, TAG, "after")
         assert wounded.command(heir, "GET", touched(TAG)) == b"after"
 
