@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from stream_broker.log.base import LogUnavailable
-from stream_broker.log.keys import Keys
 from stream_broker.log.resp import encode
 from stream_broker.log.store import Scripts
 from stream_broker.log.stores import ClusterStores, OneStore, stores_of
@@ -23,12 +22,12 @@ NODE = "okome-node-03"
 PROMOTED_S = 15.0
 
 
-def touched(tag: str) -> str:
-    return Keys(tag).touched
+def key(tag: str) -> str:
+    return f"okome:{{{tag}}}:test"
 
 
 async def write(stores: ClusterStores, tag: str, value: str) -> Any:
-    return await stores.ask(tag, lambda redis: redis.set(touched(tag), value))
+    return await stores.ask(tag, lambda redis: redis.set(key(tag), value))
 
 
 async def written(stores: ClusterStores, tag: str, value: str) -> bool:
@@ -46,7 +45,7 @@ async def test_every_home_is_asked_at_its_own_primary(
     for node, tag in zip(cluster_servers.cluster.role("stream"), KEYS.tags, strict=True):
         store = cluster_servers.home(node.name)
         assert cluster_stores.topology.primary(tag) == (store.address, store.port)
-        assert cluster_servers.command(store, "GET", touched(tag)) == tag.encode()
+        assert cluster_servers.command(store, "GET", key(tag)) == tag.encode()
 
 
 async def test_a_home_that_moves_is_followed(wounded: ClusterServers) -> None:
@@ -56,22 +55,25 @@ async def test_a_home_that_moves_is_followed(wounded: ClusterServers) -> None:
         other = await stores.link(OTHER)
         wounded.kill(wounded.home(NODE))
         await eventually_async(lambda: written(stores, TAG, "after"), PROMOTED_S)
-        assert link.closed
-        assert not other.closed
+        assert (link.closed, other.closed) == (True, False)
+        other.close()
         heir = await asyncio.to_thread(wounded.wait_promoted, NODE)
-        assert wounded.command(heir, "GET", touched(TAG)) == b"after"
+        assert wounded.command(heir, "GET", key(TAG)) == b"after"
 
 
 async def test_slots_that_were_given_to_another_are_found_in_the_same_call(
     wounded: ClusterServers,
 ) -> None:
+    # A home that nothing has happened to: Redis takes a replica's votes of the last four
+    # seconds for new ones, and it would be a primary with an old number.
+    node, tag = "okome-node-05", KEYS.tags[2]
     async with running_stores(wounded.cluster) as stores:
-        await write(stores, TAG, "before")
-        heir = wounded.replicas(NODE)[0]
-        wounded.command(heir, "CLUSTER", "FAILOVER", "FORCE")
-        await eventually_async(lambda: wounded.primary(NODE) == heir, PROMOTED_S)
-        await write(stores, TAG, "after")
-        assert wounded.command(heir, "GET", touched(TAG)) == b"after"
+        await write(stores, tag, "before")
+        heir = wounded.replicas(node)[0]
+        wounded.command(heir, "CLUSTER", "FAILOVER")
+        await eventually_async(lambda: wounded.primary(node) == heir, PROMOTED_S)
+        await write(stores, tag, "after")
+        assert wounded.command(heir, "GET", key(tag)) == b"after"
 
 
 async def test_a_home_is_away_until_it_takes_writes_again(wounded: ClusterServers) -> None:
@@ -89,7 +91,7 @@ async def test_a_home_without_replicas_is_away_too(wounded: ClusterServers) -> N
     async with running_stores(wounded.cluster) as stores:
         for replica in wounded.replicas(NODE):
             wounded.hang(replica)
-        calls = [("return redis.call('SET', KEYS[1], 1)", [touched(TAG)], [])]
+        calls = [("return redis.call('SET', KEYS[1], 1)", [key(TAG)], [])]
         with pytest.raises(LogUnavailable, match="too few replicas"):
             await stores.ask(TAG, lambda redis: Scripts(redis).run_all(calls, acks=1))
         assert stores.away(TAG)
@@ -120,7 +122,7 @@ async def test_a_password_opens_every_kind_of_connection(wounded: ClusterServers
     try:
         await write(stores, TAG, "x")
         link = await stores.link(TAG)
-        assert await link.call(encode(b"GET", touched(TAG).encode()), 1, 1.0) == [b"x"]
+        assert await link.call(encode(b"GET", key(TAG).encode()), 1, 1.0) == [b"x"]
         link.close()
     finally:
         for host, port in everybody:
