@@ -127,9 +127,10 @@ class Acceptance:
             try:
                 return await self._directory.state(standing.job_id, user_id)
             except ProblemError as error:
-                if error.code != "unknown_job":
+                if error.code not in ("unknown_job", "not_here"):
                     raise
-            # Its first request is still on the way to a record, or has died there.
+            # Its first request is still on the way to a record, or has died there; who has
+            # claimed in a shared log never begins in its home's memory.
             await asyncio.sleep(_CLAIM_POLL_S)
 
     async def _begin(

@@ -82,7 +82,7 @@ class Directory:
         state = await self.state(job_id, user_id)
         if state.log_expired:
             raise ProblemError("log_expired", "The log of this job has expired")
-        if cursor > state.last_seq:
+        if cursor > state.last_seq and not await self._reaches(state, cursor):
             raise ProblemError("bad_cursor", f"The log ends at {state.last_seq}", field="cursor")
         live = self._relayed_here(job_id)
         log = self._log(state.head.durability)
@@ -100,6 +100,20 @@ class Directory:
         window = followers.open(job_id, state.last_seq, state.head.grant.limits.detach_grace_s)
         self._playout.pace(window, state.head.grant.pacing)
         return Watch(state, window, log, cursor, partial(followers.close, job_id))
+
+    async def _reaches(self, state: JobState, cursor: int) -> bool:
+        """Does the log go as far as `cursor`, though it could not be seen here at first?
+
+        Another broker shows an event as soon as the log has it, and another relay may have
+        gone on; whoever comes here from there is not to be sent away for good.
+        """
+        if cursor <= state.reach:
+            return True
+        job_id = state.head.job_id
+        if self._log(state.head.durability) is self._memory or not self._relayed_here(job_id):
+            return False
+        logged = await self._redis.state(job_id) if self._redis is not None else None
+        return logged is not None and cursor <= max(logged.last_seq, logged.reach)
 
     async def text(self, state: JobState) -> str | None:
         """The answer so far, out of the durable log; None once it has expired."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
+from stream_broker.log.writer import Writer
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.tenure import Tenure
@@ -36,16 +37,6 @@ class EngineHandle(Protocol):
         """Ends the connection, which makes the engine stop generating."""
 
 
-class EventWriter(Protocol):
-    """What a live job needs of its log's writer: see `log/writer.py` and `log/direct.py`."""
-
-    def add(self, job: LiveJob, events: list[Event]) -> None:
-        """Writes events; `stored` or `refused` of the job says what became of them."""
-
-    def drop(self, job: LiveJob) -> None:
-        """Forgets what is queued for a job."""
-
-
 class LiveJob:
     """One running job. `engine` is the number of the grant's engine that serves it.
 
@@ -59,7 +50,7 @@ class LiveJob:
         epoch: int,
         relay: Relay,
         window: Window,
-        writer: EventWriter,
+        writer: Writer,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -147,6 +138,7 @@ class LiveJob:
             head=self.head,
             engine=self.engine,
             last_seq=self.window.durable,
+            reach=self.window.last,
             first_token_at=self.relay.gaps.first,
             ended_at=self.ended_at if ended else None,
             end_name=self.terminal.name if ended and self.terminal else None,

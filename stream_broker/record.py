@@ -43,13 +43,15 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 class JobState(msgspec.Struct, kw_only=True):
     """A record as it stands: the head, how far the durable log goes, and how it ended.
 
-    `engine` is the number of the grant's engine that served last; `end` is the data of the
-    terminal event; `log_expired` says that only this is left.
+    `engine` is the number of the grant's engine that served last; `reach`, where it is
+    greater than `last_seq`, is how far the log goes beyond what is known to be durable;
+    `end` is the data of the terminal event; `log_expired` says that only this is left.
     """
 
     head: JobHead
     engine: int = 0
     last_seq: int = 0
+    reach: int = 0
     first_token_at: float | None = None
     ended_at: float | None = None
     end_name: str | None = None

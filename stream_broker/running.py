@@ -21,9 +21,10 @@ from stream_broker.events import Event
 from stream_broker.grace import Grace
 from stream_broker.ids import Home, home_of
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import EventWriter, LiveJob
+from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
@@ -46,7 +47,7 @@ class Runner:
         settings: Settings,
         node: str,
         engines: EngineClient,
-        writers: Mapping[str, EventWriter],
+        writers: Mapping[str, Writer],
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,

@@ -81,6 +81,7 @@ class Reader:
         if not record:
             return None
         state = state_of(record if acked else shown(record))
+        state.reach = int(record[b"last_seq"])
         state.log_expired = state.end_name is not None and not has_log
         state.relayed = leased is not None
         return state

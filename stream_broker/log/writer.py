@@ -44,6 +44,16 @@ class Writable(Protocol):
         """The log has not answered since the monotonic time `since`."""
 
 
+class Writer(Protocol):
+    """Where a job's events go to be written."""
+
+    def add(self, job: Writable, events: list[Event]) -> None:
+        """Queues events of a job, in order."""
+
+    def drop(self, job: Writable) -> None:
+        """Forgets what is queued for a job."""
+
+
 class LogWriter:
     """Batches appends of all jobs. `run` is owned by the composition root.
 

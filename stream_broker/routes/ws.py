@@ -106,11 +106,7 @@ class Connection:
                 text = await self._socket.receive_text()
             except (WebSocketDisconnect, KeyError):
                 return "gone"
-            try:
-                await self._operate(text)
-            except LogUnavailable:
-                problem = ProblemError("log_unavailable", "The event log does not answer")
-                await self._reply(event="error", data=problem.body())
+            await self._operate(text)
 
     async def _operate(self, text: str) -> None:
         told: dict[str, Any] = {}
@@ -138,6 +134,9 @@ class Connection:
                         "Expected one of create, resume, detach, cancel, ping",
                         field="op",
                     )
+        except LogUnavailable:
+            problem = ProblemError("log_unavailable", "The event log does not answer")
+            await self._reply(event="error", **told, data=problem.body())
         except (msgspec.DecodeError, RecursionError):
             problem = ProblemError("invalid_json", "The message is not JSON")
             await self._reply(event="error", data=problem.body())

@@ -130,10 +130,12 @@ async def test_a_refused_grant_gives_the_key_back(door: Door) -> None:
     assert not (await door.accept("k", spec=OTHER)).replayed
 
 
+@pytest.mark.parametrize("was_away", [False, True])
 async def test_a_claim_whose_broker_died_is_taken_up_under_the_same_job(
-    doors: tuple[Door, Door], monkeypatch: pytest.MonkeyPatch
+    doors: tuple[Door, Door], monkeypatch: pytest.MonkeyPatch, was_away: bool
 ) -> None:
     dead, alive = doors
+    alive.directory._was_away = lambda _job, _at: was_away
 
     async def die(*_: object) -> None:
         raise asyncio.CancelledError

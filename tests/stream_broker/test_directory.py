@@ -144,6 +144,29 @@ async def test_a_viewer_of_a_job_relayed_elsewhere_makes_the_broker_look(pair: P
     assert looked == [True]
 
 
+async def test_a_viewer_may_be_ahead_of_a_relay_that_does_not_know_that_it_was_replaced(
+    pair: Pair,
+) -> None:
+    engine = await begin(pair)
+    engine.say(Text("a"))
+    log = pair.here.runner._redis_log
+    assert log is not None
+    here = pair.here.directory
+    await eventually_async(lambda: pair.here.runner.jobs[JOB].window.durable == 1)
+    await log.release(JOB, 1)
+    taken = await log.acquire(JOB, 0.0)
+    assert taken is not None
+    assert await log.append([append([token(2)], taken.epoch)]) == ["stored"]
+
+    watch = await here.watch(JOB, USER, 2)
+    with pytest.raises(ProblemError) as refused:
+        await here.watch(JOB, USER, 3)
+    assert refused.value.code == "bad_cursor"
+    engine.say(Text("b"))
+    await eventually_async(lambda: watch.window.moved)
+    watch.close()
+
+
 async def test_a_cursor_past_the_end_is_refused(parts: Parts) -> None:
     await parts.begin()
     with pytest.raises(ProblemError) as refused:

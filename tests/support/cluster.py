@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.load import LOCAL
+from okome.paths import Paths, locate
 
 ROOT = Path(__file__).parent.parent.parent
 STANDINS = ROOT / "tests" / "support" / "standins"
@@ -100,6 +101,11 @@ class Cluster:
     def drain(self, node: str) -> None:
         """Drains a broker."""
         self.okome("drain", node)
+
+    @property
+    def paths(self) -> Paths:
+        """Where its files lie."""
+        return locate("", self.environment)
 
     @property
     def url(self) -> str:
