@@ -145,7 +145,9 @@ class Broker:
             self.redis_log = RedisLog(
                 self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.log_writer = LaneWriters(self.redis_log, time.monotonic)
+            self.log_writer = LaneWriters(
+                self.redis_log, time.monotonic, told=self.metrics.log_flushed
+            )
             self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
@@ -319,5 +321,6 @@ class Broker:
         gauge = self.metrics.gauge
         gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
+        gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)
