@@ -100,10 +100,16 @@ class Broker:
             await self.stores.check()
 
     async def drain(self) -> None:
-        """Takes no new jobs, sends away who can come back, waits for the rest."""
-        self.context.draining = self.acceptance.draining = True
+        """Is not ready any more; then takes no new jobs, sends away who can come back, waits.
+
+        In this order: whoever is sent here, or comes back, before the ingress has seen it
+        would be refused for nothing.
+        """
+        self.context.leaving = True
         if self.sweeper is not None:
             self.sweeper.draining = True
+        await asyncio.sleep(self._settings.drain_notice)
+        self.context.draining = self.acceptance.draining = True
         self.viewers.drain()
         try:
             async with asyncio.timeout(self._settings.drain_deadline):
