@@ -18,7 +18,7 @@ def render(store: LogStore, directory: Path, *, clustered: bool, password: str =
 
     `noeviction`: a full Redis refuses a write and the stream waits; evicting would drop
     parts of somebody's answer. No RDB snapshots. A single Redis keeps an append-only file
-    (docs/adr/0002); a member of a cluster keeps nothing, its replicas do (docs/adr/0006).
+    (docs/adr/0002); a member of a cluster keeps nothing, its replicas do (docs/adr/0009).
     """
     return _COMMON.format(
         address=store.address,

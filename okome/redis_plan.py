@@ -124,10 +124,24 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
     if holder.id == myself.id or myself.slots:
         return []
     if myself.master == holder.id:
-        ready = store.primary and views[store.name].in_sync and holder.name in views
+        ready = store.primary and _may_take_over(views[store.name], views.get(holder.name))
         return [Step(store.name, ("CLUSTER", "FAILOVER"))] if ready else []
     knows = any(member.id == holder.id for member in views[store.name].members)
     return [Step(store.name, ("CLUSTER", "REPLICATE", holder.id))] if knows else []
+
+
+def _may_take_over(replica: View, holder: View | None) -> bool:
+    """Is the replica in sync, and do both know each other as replica and primary?
+
+    The holder leaves a failover unanswered that somebody asks for whom it does not yet know
+    as its replica, and the replica then waits five seconds before it can ask again.
+    """
+    if holder is None or not replica.in_sync:
+        return False
+    own, other = replica.myself.id, holder.myself.id
+    known = [member for member in holder.members if member.id == own and member.connected]
+    knows = [member for member in replica.members if member.id == other and member.connected]
+    return bool(knows) and any(member.master == other for member in known)
 
 
 def _holder(cluster: Cluster, store: LogStore, views: Views) -> Member | None:

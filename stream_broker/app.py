@@ -53,12 +53,6 @@ from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
 
-# A takeover begins `relay_ttl`, this margin and at most 1.25 sweeps after the last renewal.
-_TAKEOVER_MARGIN_S = 0.3
-_SWEEP_S = 0.25
-# By how much two brokers may differ about the beginning and the end of an absence of the log.
-_OUTAGE_SLACK_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -187,8 +181,6 @@ class Broker:
                 self.followers,
                 self.metrics,
                 self.outages,
-                every=_SWEEP_S,
-                margin=_TAKEOVER_MARGIN_S,
                 hold_off=self._settings.relay_ttl / 2,
                 clock=time.time,
             )
@@ -207,11 +199,8 @@ class Broker:
             look,
             self._was_away,
         )
-        self.abandoned: Abandoned | None = None
-        if self.redis_log is not None:
-            self.abandoned = Abandoned(
-                self.redis_log, self.spool, self._home, options.node, time.time
-            )
+        log, home = self.redis_log, self._home
+        self.abandoned = Abandoned(log, self.spool, home, options.node, time.time) if log else None
         self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
         self.acceptance = Acceptance(
             settings,
@@ -276,10 +265,10 @@ class Broker:
             runs.append(self.stores.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
-            if self.abandoned is not None:
-                runs.append(self.abandoned.run())
             if self._home_tag is not None:
                 self.followers.listen(self._home_tag)
+        if self.abandoned is not None:
+            runs.append(self.abandoned.run())
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run) for run in runs]
         for task in self._tasks:
@@ -310,7 +299,7 @@ class Broker:
 
     def _was_away(self, job_id: str, at: float) -> bool:
         keys = self._keys.of_job(job_id)
-        return keys is not None and self.outages.was_away(keys.tag, at, _OUTAGE_SLACK_S)
+        return keys is not None and self.outages.was_away(keys.tag, at)
 
     async def _remember(self, live: LiveJob) -> None:
         """A `/chat` answer joins its conversation."""

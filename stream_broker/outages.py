@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 _KEPT = 64
+# By how much two brokers may differ about the beginning and the end of an absence.
+SLACK_S = 5.0
 
 
 class Outages:
@@ -36,7 +38,7 @@ class Outages:
         over = self._over.get(tag)
         return now - over[-1][1] if over else float("inf")
 
-    def was_away(self, tag: str, at: float, slack: float) -> bool:
+    def was_away(self, tag: str, at: float, slack: float = SLACK_S) -> bool:
         """Was the log away at `at`, or within `slack` seconds of it?"""
         since = self._away_since.get(tag)
         if since is not None and at >= since - slack:

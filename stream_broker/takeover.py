@@ -19,6 +19,9 @@ from stream_broker.tasks import together
 
 _LOG = logging.getLogger(__name__)
 _READ_BYTES = 1 << 20
+# A takeover begins the relay's TTL, this margin and at most 1.25 sweeps after its last renewal.
+MARGIN_S = 0.3
+EVERY_S = 0.25
 # A crowd of viewers that come back must not make a sweep of each.
 _PAUSE_S = 0.02
 
@@ -41,8 +44,8 @@ class Sweeper:
         metrics: BrokerMetrics,
         outages: Outages,
         *,
-        every: float,
-        margin: float,
+        every: float = EVERY_S,
+        margin: float = MARGIN_S,
         hold_off: float,
         clock: Callable[[], float],
     ) -> None:

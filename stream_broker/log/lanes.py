@@ -40,7 +40,7 @@ class LaneWriters:
         """See LogWriter."""
         writer = self._by_job.get(job)
         if writer is None:
-            writer = self._by_job[job] = self._of(job.to_append(events).job_id)
+            writer = self._by_job[job] = self._of(job.job_id)
         writer.add(job, events)
 
     def drop(self, job: Writable) -> None:

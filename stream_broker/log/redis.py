@@ -17,7 +17,7 @@ import msgspec
 from stream_broker.events import Event
 from stream_broker.log import scripts
 from stream_broker.log.appending import AppendEncoder
-from stream_broker.log.base import Append, Claim, LogUnavailable, Orphan, Outcome, Unacknowledged
+from stream_broker.log.base import Append, Claim, LogUnavailable, Orphan, Outcome
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.lane import Lane
 from stream_broker.log.reading import Reader, state_of
@@ -57,12 +57,7 @@ class RedisLog:
         keys = self._of(head.job_id)
         args = [head.job_id, msgspec.json.encode(head), self._lease_ms, self._running_ttl(head)]
         names = [keys.job(head.job_id), keys.relays]
-        try:
-            return int(await self._run(keys, scripts.CREATE, names, args, durable=True))
-        except Unacknowledged:
-            # Nobody will relay it under this id: it must not be found and taken over.
-            await self._run(keys, scripts.UNMAKE, names, [head.job_id])
-            raise
+        return int(await self._run(keys, scripts.CREATE, names, args, durable=True))
 
     def lane(self, job_id: str) -> str:
         """Appends of jobs with the same lane go out in one flush."""

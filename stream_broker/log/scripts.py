@@ -129,16 +129,6 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
 """
 
-# KEYS: job, relays. ARGV: job id. Takes a record back that nobody has written to.
-UNMAKE = """
-local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
-if job[1] == '1' and job[2] == '0' then
-  redis.call('DEL', KEYS[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-end
-return 1
-"""
-
 # KEYS: claim. ARGV: claim, ttl s. Returns the claim that stands. One that stands is written
 # once more: who relies on it waits until it is acknowledged.
 CLAIM = """

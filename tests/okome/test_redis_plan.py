@@ -106,6 +106,17 @@ def test_a_home_takes_its_slots_back_once_it_is_in_sync() -> None:
     assert next_steps(CLUSTER, found) == []
 
 
+def test_nobody_asks_for_slots_before_their_holder_knows_it_as_its_replica() -> None:
+    primary, heir = process(HOME, primary=True), process(HOME, primary=False)
+    found = views(of=replaced())  # type: ignore[arg-type]
+    unknown = tuple(
+        replace(known, master=None) if known.name == primary.name else known
+        for known in found[heir.name].members
+    )
+    found[heir.name] = replace(found[heir.name], members=unknown)
+    assert next_steps(CLUSTER, found) == []
+
+
 def test_slots_that_one_still_believes_to_have_are_not_taken_for_its_own() -> None:
     found = views(of=replaced())  # type: ignore[arg-type]
     primary = process(HOME, primary=True)

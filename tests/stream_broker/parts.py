@@ -158,7 +158,9 @@ class FaultyLog(MemoryLog):
 class Parts:
     """Runner, directory and what they need, over a log in memory."""
 
-    def __init__(self, state: Path, redis_log: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, state: Path, redis_log: Any = None, client: Any = None, **settings: Any
+    ) -> None:
         self.clock, self.monotonic = Clock(), Clock(0.0)
         self.settings = Settings(**settings)
         self.engines = ScriptedEngines()
@@ -166,7 +168,7 @@ class Parts:
         self.log = FaultyLog(self.clock)
         self.metrics = BrokerMetrics()
         control: Any = self.control
-        engines: Any = self.engines
+        engines: Any = client or self.engines
         self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
@@ -214,9 +216,12 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(state: Path, redis_log: Any = None, **settings: Any) -> AsyncIterator[Parts]:
-    """Parts whose writers run; all of it is ended at the end."""
-    parts = Parts(state, redis_log, **settings)
+async def running(
+    state: Path, redis_log: Any = None, client: Any = None, **settings: Any
+) -> AsyncIterator[Parts]:
+    """Parts whose writers run; all of it is ended at the end. `client`: an EngineClient in
+    place of the scripted engines."""
+    parts = Parts(state, redis_log, client, **settings)
     tasks = [asyncio.create_task(writer.run()) for writer in parts.writers.values()]
     try:
         yield parts

