@@ -18,7 +18,11 @@ from stream_broker.viewers import Viewers
 
 @dataclass(slots=True)
 class Context:
-    """One broker process, as its routes see it. `shared_log`: other brokers read it too."""
+    """One broker process, as its routes see it.
+
+    `shared_log`: other brokers read it too; `leaving`: nobody is to be sent here any more;
+    `draining`: nobody is taken any more.
+    """
 
     settings: Settings
     node: str
@@ -32,4 +36,5 @@ class Context:
     metrics: BrokerMetrics
     shared_log: bool
     log_away: Callable[[], bool] = lambda: False
+    leaving: bool = False
     draining: bool = False

@@ -220,6 +220,7 @@ class ClusterStores:
 
     async def aclose(self) -> None:
         """See Stores."""
+        await self.topology.aclose()
         for client in self._clients.values():
             await client.aclose()
 

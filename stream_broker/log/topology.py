@@ -14,6 +14,7 @@ from inventory.members import Member, owner, parse_members
 from inventory.slots import slot_of
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.store import Address, translated
+from stream_broker.tasks import end
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +53,11 @@ class Topology:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
         await asyncio.shield(self._refreshing)
+
+    async def aclose(self) -> None:
+        """Ends a question that is under way: nobody shares its answer any more."""
+        if self._refreshing is not None:
+            await end([self._refreshing])
 
     async def _refresh(self) -> None:
         views = await self._views()

@@ -26,11 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stream_broker import followers, multiplex, running, serving
-from stream_broker.log import tail, writer
-from tests.proof.forms import Alone, Shared
+from stream_broker import engine_run, followers, multiplex, running, serving
+from stream_broker.log import stores, tail, writer
+from tests.proof.forms import Alone, Replicated, Shared
 from tests.proof.world import JOBS, VIEWERS, World
 from tests.support.chaos_proxy import Mode
+from tests.support.redis_cluster import ClusterServers
 from tests.support.redis_server import RedisServer
 
 EXAMPLES = int(os.environ.get("OKOME_PROOF_EXAMPLES", "0"))
@@ -39,6 +40,8 @@ EXAMPLES = int(os.environ.get("OKOME_PROOF_EXAMPLES", "0"))
 QUICK = {
     (writer, "_RETRY_S"): (0.005,),
     (tail, "_RETRY_S"): 0.01,
+    (stores, "_LOOK_S"): 0.01,
+    (engine_run, "_LOG_RETRY_S"): 0.01,
     (serving, "_LOG_RETRY_S"): 0.01,
     (multiplex, "_LOG_RETRY_S"): 0.01,
     (running, "WINDOW_BYTES"): 2048,
@@ -161,6 +164,15 @@ class FailingMachine(ProofMachine):
             self.run(self._do(self.world.lose_everything))
 
 
+class ReplicatedMachine(FailingMachine):
+    """The same with replicas that stall, without which nothing may be shown."""
+
+    @rule(at=brokers, count=st.integers(0, 2))
+    def stall_replicas(self, at: int, count: int) -> None:
+        assert isinstance(self.world, Replicated)
+        self.run(self._do(self.world.stall_replicas, at, count))
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for (module, name), value in QUICK.items():
@@ -188,3 +200,10 @@ def test_the_log_in_redis_shows_everybody_a_prefix(redis_server: RedisServer) ->
         return FailingMachine(lambda: Shared(redis_server))
 
     run_state_machine_as_test(make, settings=profile(60))  # type: ignore[no-untyped-call]
+
+
+def test_the_replicated_log_shows_everybody_a_prefix(cluster_servers: ClusterServers) -> None:
+    def make() -> ReplicatedMachine:
+        return ReplicatedMachine(lambda: Replicated(cluster_servers))
+
+    run_state_machine_as_test(make, settings=profile(20))  # type: ignore[no-untyped-call]

@@ -58,6 +58,7 @@ class Book:
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.told: list[str] = []
+        self.broken: list[str] = []
         self.engine_deaths: list[float] = []
 
     def violation(self, kind: str, text: str) -> None:
@@ -65,6 +66,12 @@ class Book:
         self.faults[kind] += 1
         if len(self.told) < _KEPT:
             self.told.append(f"{kind}: {text}")
+
+    def broke(self, who: str, why: object) -> None:
+        """A connection broke that its client would have kept."""
+        self.counts["connections that broke"] += 1
+        if len(self.broken) < _KEPT:
+            self.broken.append(f"{who}: {why!r}")
 
     def begin(self, job_id: str, kind: str, tokens: int, now: float) -> Job:
         """A job that was accepted; the same one for a repeated key."""

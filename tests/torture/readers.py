@@ -77,8 +77,8 @@ class Reader:
         while True:
             try:
                 over = await self.connection(job)
-            except Broken:
-                self.book.counts["connections that broke"] += 1
+            except Broken as why:
+                self.book.broke(self.name, why)
                 over = False
                 await pause()
             if over:
@@ -236,8 +236,8 @@ class OpenAI(Reader):
             self.cursor, self._knows = 0, job
             try:
                 await self.follow(job, answer, lambda block: self.take(job, block))
-            except Broken:
-                self.book.counts["connections that broke"] += 1
+            except Broken as why:
+                self.book.broke(self.name, why)
             return job
         finally:
             answer.end(any_cut())

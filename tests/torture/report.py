@@ -27,6 +27,7 @@ def figures(book: Book, seconds: float, memory: list[dict[str, Any]]) -> dict[st
         "changed": book.faults["changed"],
         "violations": dict(book.faults),
         "told": book.told,
+        "broken": book.broken,
         "counts": counts,
         "memory": memory,
         "memory_flat": all(is_flat(process) for process in memory),

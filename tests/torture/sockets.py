@@ -54,11 +54,12 @@ class SocketClient:
             try:
                 await self._connection()
             except websockets.ConnectionClosed as closed:
-                drained = closed.rcvd is not None and closed.rcvd.code == _DRAINING
-                name = "ended without an end" if drained else "connections that broke"
-                self.book.counts[name] += 1
-            except (OSError, TimeoutError, websockets.WebSocketException):
-                self.book.counts["connections that broke"] += 1
+                if closed.rcvd is not None and closed.rcvd.code == _DRAINING:
+                    self.book.counts["ended without an end"] += 1
+                else:
+                    self.book.broke(self.name, closed)
+            except (OSError, TimeoutError, websockets.WebSocketException) as why:
+                self.book.broke(self.name, why)
                 await pause()
 
     async def _connection(self) -> None:
