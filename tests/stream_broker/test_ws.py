@@ -122,8 +122,13 @@ async def test_a_drain_ends_it_by_1012(parts: Parts) -> None:
     client = Client(parts)
     await client.say(op="ping")
     client.viewers.drain()
-    await client.ended()
+    # It counts as a viewer until its client has answered: the process must not end before.
+    await client.socket.awaited.wait()
     assert client.codes == [1012]
+    assert len(client.viewers) == 1
+    client.socket.closed.set()
+    await client.ended()
+    assert len(client.viewers) == 0
 
 
 async def test_a_client_that_takes_nothing_is_given_up_by_4008(parts: Parts) -> None:
