@@ -12,11 +12,19 @@ Outcome = Literal["completed", "failed", "cancelled"]
 
 
 class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine and the name under which it knows the model."""
+    """One engine and the name under which it knows the model.
+
+    `continues`: it was seen to go on behind a text that it is given (CONTRACT, promise 4).
+    False until a probe has proven it: a job that cannot be continued ends with a clear
+    error, a text continued by an engine that cannot is garbled. `trims`: its chat template
+    drops white space at the end of such a text.
+    """
 
     kind: EngineKind
     base_url: str
     model: str
+    continues: bool = False
+    trims: bool = False
 
 
 class GrantQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +86,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     lease: Lease
     reservation: Reservation
     degraded_until: float | None = None
+
+    @property
+    def targets(self) -> list[EngineTarget]:
+        """All engines that may serve the job, the preferred one first."""
+        return [self.engine, *self.fallbacks]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

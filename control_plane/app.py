@@ -22,6 +22,7 @@ from control_plane.engines import EngineWatch
 from control_plane.grants import models_of
 from control_plane.metrics import Metrics
 from control_plane.plane import PRUNE_EVERY_S, Plane
+from control_plane.prober import Prober
 from control_plane.routes.account import Account
 from control_plane.routes.internal import Internal
 from control_plane.routes.operations import Operations
@@ -37,6 +38,7 @@ from inventory.settings import Settings
 log = logging.getLogger(__name__)
 
 HEALTH_EVERY_S: Final = 0.5
+PROBE_EVERY_S: Final = 0.25
 
 
 def build_app(
@@ -58,12 +60,14 @@ def build_app(
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
     metrics = Metrics()
     engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
+    watch = EngineWatch(engines, client, clock, metrics)
     plane = Plane(
         settings=settings,
         service_key=credentials.service_key,
         signer=Signer(credentials.session_key),
         database=database,
-        engines=EngineWatch(engines, client, clock, metrics),
+        engines=watch,
+        prober=Prober(engines, client, watch.health, clock, metrics),
         metrics=metrics,
         clock=clock,
     )
@@ -97,6 +101,9 @@ def _lifespan(
             await _prepare(plane, cluster, api_key)
             await stack.enter_async_context(
                 repeating("engine watch", HEALTH_EVERY_S, plane.engines.check)
+            )
+            await stack.enter_async_context(
+                repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
             )
             await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
             yield

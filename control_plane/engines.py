@@ -44,8 +44,11 @@ class EngineWatch:
 
     def is_healthy(self, engine: EngineTarget) -> bool:
         """Whether jobs may go to the engine, as far as is known. Never waits."""
-        state = self._states.get(probe_url(engine))
-        return state is None or state.healthy
+        return self.health(engine).healthy
+
+    def health(self, engine: EngineTarget) -> Health:
+        """What is known of the engine. Never waits."""
+        return self._states.get(probe_url(engine), Health())
 
     async def check(self) -> None:
         """Asks every engine once, all at the same time."""

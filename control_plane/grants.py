@@ -11,8 +11,8 @@ from contracts.problems import ProblemError
 from inventory.model import Cluster
 from inventory.settings import Settings
 
-# Anti-jitter: a token is held at most this long, the first one never (DESIGN).
-PACING: Final[dict[str, Any]] = {"max_hold_ms": 100}
+# Anti-jitter: a token is held at most this long, the first one never (CONTRACT).
+HOLD_MAX_MS: Final = 100
 INSPECTION: Final[dict[str, Any]] = {}
 
 _ESTIMATE_MAX: Final = 1 << 31
@@ -49,6 +49,11 @@ def policy_limits(settings: Settings) -> PolicyLimits:
         lease_ttl_s=settings.lease_ttl,
         detach_grace_s=settings.detach_grace,
     )
+
+
+def pacing_of(settings: Settings) -> dict[str, Any]:
+    """How brokers pace the tokens of a job, the same for grants and for the policy."""
+    return {"mode": settings.pacing, "hold_max_ms": HOLD_MAX_MS}
 
 
 def find_model(models: Sequence[PolicyModel], name: str, tier: str) -> PolicyModel:

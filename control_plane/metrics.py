@@ -10,6 +10,7 @@
 | okome_control_logins_total | result | session tokens asked for; `ok` or `refused` |
 | okome_control_leases_live | | streams that hold a lease, as of this scrape |
 | okome_control_engine_up | engine | 1 while the engine at this URL counts as healthy |
+| okome_control_engine_continues | engine, model | 1 where it was seen to go on behind a text |
 | okome_control_faults_total | | exceptions that became a 500 |
 """
 
@@ -57,6 +58,12 @@ class Metrics:
             "okome_control_engine_up",
             "1 while the engine counts as healthy.",
             ["engine"],
+            registry=registry,
+        )
+        self.engine_continues = Gauge(
+            "okome_control_engine_continues",
+            "1 where the engine was seen to go on behind a text.",
+            ["engine", "model"],
             registry=registry,
         )
         self.faults = Counter(

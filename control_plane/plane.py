@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from contracts.policy import PolicyLimits, PolicyModel
 from contracts.problems import ProblemError
 from control_plane.engines import EngineWatch
-from control_plane.grants import policy_limits
+from control_plane.grants import pacing_of, policy_limits
 from control_plane.leases import LeaseRule
 from control_plane.metrics import Metrics
+from control_plane.prober import Prober
 from control_plane.signing import Signer
 from control_plane.store.accounts import prune_tokens
 from control_plane.store.database import Database
@@ -31,6 +32,7 @@ class Plane:
     signer: Signer
     database: Database
     engines: EngineWatch
+    prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
     models: list[PolicyModel] = field(default_factory=list)
@@ -44,6 +46,11 @@ class Plane:
     def limits(self) -> PolicyLimits:
         """The limits of a job, the same for grants and for the policy."""
         return policy_limits(self.settings)
+
+    @property
+    def pacing(self) -> dict[str, Any]:
+        """How the tokens of a job are paced."""
+        return pacing_of(self.settings)
 
     async def prune(self) -> None:
         """Forgets what has expired for good. A store that is busy now is asked again later."""

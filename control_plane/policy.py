@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from contracts.policy import KeyEntry, PolicyLimits, PolicyModel, PolicySnapshot
-from control_plane.grants import PACING
 
 
 def build_snapshot(
@@ -19,6 +18,7 @@ def build_snapshot(
     public_keys: Sequence[dict[str, Any]],
     models: Sequence[PolicyModel],
     limits: PolicyLimits,
+    pacing: dict[str, Any],
     now: float,
 ) -> PolicySnapshot:
     """The snapshot as of `now` (Unix seconds). `version` names the content: two snapshots
@@ -32,7 +32,7 @@ def build_snapshot(
         models=list(models),
         tools=[],
         limits=limits,
-        pacing=PACING,
+        pacing=pacing,
     )
     canonical = msgspec.json.encode(content, order="deterministic")
     version = hashlib.sha256(canonical).hexdigest()[:32]

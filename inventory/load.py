@@ -10,7 +10,8 @@ import msgspec
 import yaml
 
 from contracts.grants import EngineKind
-from inventory.model import Cluster, Durability, EngineSpec, Node, Role
+from inventory.model import PRIMARIES_MIN, Cluster, Durability, EngineSpec, Node, Role
+from inventory.slots import slot_of
 
 LOCAL = Path(__file__).with_name("local.yml")
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -89,6 +90,7 @@ def _build(parsed: _All) -> Cluster:
         also=tuple(parsed.vars.okome_ingress_also),
         stats_port=parsed.vars.okome_stats_port,
         durability=parsed.vars.okome_durability,
+        redis_port=parsed.vars.okome_redis_port,
         nodes=tuple(sorted(nodes, key=lambda node: node.number)),
     )
 
@@ -146,3 +148,22 @@ def _check(cluster: Cluster, path: Path) -> None:
     tags = cluster.log_tags()
     if len(set(tags)) != len(tags):
         refuse("okome_log_tags must be unique")
+    if fault := _log_fault(cluster):
+        refuse(fault)
+
+
+def _log_fault(cluster: Cluster) -> str | None:
+    """Why the log cannot be kept as durably as `okome_durability` says."""
+    if cluster.durability == "local" and len(cluster.role("redis")) != 1:
+        return "durability `local` needs exactly one node in the group `redis`"
+    if cluster.durability != "replicated":
+        return None
+    if len(cluster.role("stream")) < PRIMARIES_MIN:
+        return f"durability `replicated` needs {PRIMARIES_MIN} nodes in the group `stream`"
+    for name, tag in cluster.foreign_tags():
+        slots = cluster.log_slots(name)
+        return (
+            f"{name}: okome_log_tags: {tag!r} falls into slot {slot_of(tag)}, and this node's "
+            f"primary owns {slots[0]} to {slots[-1]}; take another tag"
+        )
+    return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.grants import EngineKind
+from inventory.slots import equal_ranges, slot_of
 
 Role = Literal[
     "ingress",
@@ -18,6 +19,12 @@ Role = Literal[
     "redis",
 ]
 Durability = Literal["none", "local", "replicated"]
+
+# Of each log primary. One is too few: the death of a node would leave the primary before it
+# without any, and nothing there could be acknowledged.
+REPLICAS = 2
+# Of which a majority must be left to promote a replica.
+PRIMARIES_MIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,30 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class LogStore:
+    """One Redis process that keeps logs, on the node called `node`.
+
+    `home` names the node whose jobs it keeps: `node` itself at its primary, the home's
+    primary being another process at a replica. At durability `local` there is only one.
+    """
+
+    node: str
+    address: str
+    port: int
+    home: str
+
+    @property
+    def primary(self) -> bool:
+        """Is it the process that is to own the slots of its home?"""
+        return self.home == self.node
+
+    @property
+    def name(self) -> str:
+        """`address:port`."""
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """The whole cluster. `also` are further `address:port` pairs the ingress listens on."""
 
@@ -63,6 +94,7 @@ class Cluster:
     stats_port: int
     durability: Durability
     nodes: tuple[Node, ...]
+    redis_port: int = 6379
 
     def role(self, role: Role) -> tuple[Node, ...]:
         """The nodes of a role, in order of number."""
@@ -96,3 +128,37 @@ class Cluster:
     def log_tags(self) -> tuple[str, ...]:
         """All hash tags, in order of node and worker."""
         return tuple(tag for node in self.role("stream") for tag in node.log_tags)
+
+    def log_stores(self) -> tuple[LogStore, ...]:
+        """Every Redis process of the log; none where durability is `none`.
+
+        `replicated`: on each stream node a primary at `redis_port`, and behind it replicas
+        of the node before and of the one before that (CONTRACT, "The fixed cluster").
+        """
+        if self.durability == "none":
+            return ()
+        if self.durability == "local":
+            return tuple(
+                LogStore(node.name, node.address, node.port, node.name)
+                for node in self.role("redis")
+            )
+        nodes = self.role("stream")
+        return tuple(
+            LogStore(node.name, node.address, self.redis_port + before, nodes[place - before].name)
+            for place, node in enumerate(nodes)
+            for before in range(REPLICAS + 1)
+        )
+
+    def log_slots(self, home: str) -> range:
+        """The slots that the primary of node `home` is to own."""
+        names = [node.name for node in self.role("stream")]
+        return equal_ranges(len(names))[names.index(home)]
+
+    def foreign_tags(self) -> list[tuple[str, str]]:
+        """(node, tag) where a tag falls into slots that another node's primary owns."""
+        return [
+            (node.name, tag)
+            for node in self.role("stream")
+            for tag in node.log_tags
+            if slot_of(tag) not in self.log_slots(node.name)
+        ]

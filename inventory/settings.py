@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -61,13 +61,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds a relay waits for its log before the job fails."),
     ] = 30.0
+    log_acks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2,
+            description="Replicas that must have a token before it is shown (replicated).",
+        ),
+    ] = 1
     relay_ttl: Annotated[
         Seconds,
         Meta(description="Seconds after its last renewal that a relay counts as dead."),
-    ] = 3.0
+    ] = 2.0
     engine_connect_timeout: Annotated[
         Seconds, Meta(description="Seconds to open a connection to an engine.")
-    ] = 5.0
+    ] = 1.5
     engine_idle_timeout: Annotated[
         Seconds,
         Meta(description="Seconds of silence after which an engine counts as stalled."),
@@ -93,6 +101,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         Meta(description="Viewers one broker serves at once; more get 503 overloaded."),
     ] = 16_384
+    pacing: Annotated[
+        Literal["off", "smooth"],
+        Meta(description="Bursts of tokens: `smooth` spreads them over at most 100 ms, or `off`."),
+    ] = "smooth"
     drain_deadline: Annotated[
         Seconds,
         Meta(description="Seconds a draining broker waits for those who cannot return."),
@@ -178,7 +190,9 @@ def _file_layer(file: Path | None) -> list[tuple[str, Any, str]]:
         return []
     if not isinstance(content, dict):
         raise SettingsError(f"{file}: expected a mapping of names to values")
-    return [(str(name), value, str(file)) for name, value in content.items()]
+    # To YAML 1.1 a bare `off` is false, and no setting of ours is a truth value.
+    words = ((name, "off" if value is False else value) for name, value in content.items())
+    return [(str(name), value, str(file)) for name, value in words]
 
 
 def _environment_layer(

@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from okome.backoff import delay
@@ -15,6 +15,7 @@ from okome.logfile import BoundedLog
 from okome.plan import ProcessSpec
 from okome.probe import Prober
 
+Gate = Callable[[ProcessSpec], Awaitable[None]]
 State = Literal["up", "stopped", "restarting", "draining"]
 
 _PR_SET_PDEATHSIG = 1
@@ -25,7 +26,8 @@ class Child:
     """Keeps one process running until it is held down.
 
     `state` is what `okome status` shows. `ready` says that the present process has once
-    answered its readiness question; `failures` counts ends in a row without that.
+    answered its readiness question; `failures` counts ends in a row without that. `gate`
+    returns when the process may be started.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Child:
         prober: Prober,
         environment: Mapping[str, str],
         report: Callable[[str], None],
+        gate: Gate | None = None,
     ) -> None:
         self.spec = spec
         self.log = log
@@ -46,6 +49,7 @@ class Child:
         self._prober = prober
         self._environment = environment
         self._report = report
+        self._gate = gate
         self._keeper: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._held = False
@@ -104,6 +108,8 @@ class Child:
 
     async def _keep(self) -> None:
         while True:
+            if self._gate is not None:
+                await self._gate(self.spec)
             await self._run_once()
             if self._held:
                 self.state = "stopped"

@@ -21,6 +21,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+redis_app = typer.Typer(
+    help="The log's Redis Cluster, where the durability is `replicated`.", no_args_is_help=True
+)
+app.add_typer(redis_app, name="redis")
+
 Inventory = Annotated[
     Path | None,
     typer.Option(
@@ -31,6 +36,13 @@ Inventory = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Target = Annotated[str, typer.Argument(metavar="NODE[/ROLE]", help="As `okome status` names it.")]
+
+RedisProcess = Annotated[
+    str, typer.Argument(metavar="ADDRESS:PORT", help="One Redis of the inventory.")
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option("--password", metavar="FILE", help="Holds the Redis password.")
+]
 
 
 @app.command()
@@ -173,6 +185,57 @@ def settings(
         print_json(settings_json())
     else:
         typer.echo(settings_markdown() if markdown else settings_table(), nl=False)
+
+
+@redis_app.command("config")
+def redis_config(
+    process: RedisProcess,
+    directory: Annotated[Path, typer.Option(metavar="DIR", help="Where it keeps its files.")],
+    password: PasswordFile = None,
+    inventory: Inventory = None,
+) -> None:
+    """Print the redis.conf of one process."""
+    from okome.redis_commands import config
+
+    typer.echo(config(inventory, process, directory, password), nl=False)
+
+
+@redis_app.command("form")
+def redis_form(
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long it may take.")] = 30.0,
+    password: PasswordFile = None,
+    inventory: Inventory = None,
+) -> None:
+    """Make one cluster of the running processes: meet, share the slots, replicate. Repeatable."""
+    from okome.redis_commands import form
+
+    form(inventory, password, timeout)
+    typer.echo("formed: every home has its slots, and replicas that are in sync")
+
+
+@redis_app.command("tend")
+def redis_tend(
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="See to this node's processes only.")
+    ] = None,
+    password: PasswordFile = None,
+    inventory: Inventory = None,
+) -> None:
+    """Form the cluster and stay: take in what comes back, give homes their slots back."""
+    from okome.redis_commands import tend
+
+    tend(inventory, password, node, typer.echo)
+
+
+@redis_app.command("await-replaced")
+def redis_await_replaced(
+    process: RedisProcess, password: PasswordFile = None, inventory: Inventory = None
+) -> None:
+    """Return once a process that is down may be started: before it, started empty, would
+    take its replicas' data with it. For systemd's ExecStartPre."""
+    from okome.redis_commands import await_replaced
+
+    await_replaced(inventory, password, process, typer.echo)
 
 
 def _act(operation: str, target: str, inventory: Path | None, done: str) -> None:

@@ -44,7 +44,7 @@ def derive(raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None) -> dic
     variables = dict(raw["all"]["vars"])
     if not redis:
         groups.pop("redis", None)
-    if "redis" not in groups:
+    if not redis or (variables["okome_durability"] == "local" and "redis" not in groups):
         variables["okome_durability"] = "none"
     if engine is not None:
         groups["core_gpu"] = {"hosts": _with_engine(groups, engine)}

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from inventory.model import Cluster, Node, Role
+from inventory.model import Cluster, LogStore, Node, Role
 from okome.paths import Paths
+
+# A member of a Redis Cluster talks to the others at its port and this.
+BUS = 10_000
 
 ENGINE_HEALTH = {"vllm": "/health", "ollama": "/api/version", "tf_serving": "/v1/models"}
 
@@ -63,7 +66,7 @@ def make_plan(
 ) -> list[ProcessSpec]:
     """Every process of `cluster`, in the order in which they are shown."""
     plan = [_ingress(node, cluster, paths, programs) for node in _ingress_nodes(cluster, programs)]
-    redis = [_redis(node, paths, programs) for node in cluster.role("redis")]
+    redis = [_redis(cluster, store, paths, programs) for store in cluster.log_stores()]
     after = tuple(spec.name for spec in redis)
     plan += [
         _broker(node, worker, paths, arguments, after)
@@ -150,16 +153,24 @@ def _broker(
     )
 
 
-def _redis(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
+def redis_name(cluster: Cluster, store: LogStore) -> str:
+    """What a Redis process is called: its node, and its port where there are several."""
+    return f"{store.node}.redis-{store.port}" if cluster.durability == "replicated" else store.node
+
+
+def _redis(cluster: Cluster, store: LogStore, paths: Paths, programs: Programs) -> ProcessSpec:
+    name = redis_name(cluster, store)
+    clustered = cluster.durability == "replicated"
+    bus = (f"{store.address}:{store.port + BUS}",) if clustered else ()
     return ProcessSpec(
-        name=node.name,
-        node=node.name,
+        name=name,
+        node=store.node,
         role="redis",
-        address=node.address,
-        port=node.port,
-        ready_url=f"redis://{node.address}:{node.port}",
-        argv=(str(programs.redis), str(paths.of_process(node.name) / "redis.conf")),
-        listens=(f"{node.address}:{node.port}",),
+        address=store.address,
+        port=store.port,
+        ready_url=f"{'redis+cluster' if clustered else 'redis'}://{store.name}",
+        argv=(str(programs.redis), str(paths.of_process(name) / "redis.conf")),
+        listens=(store.name, *bus),
     )
 
 

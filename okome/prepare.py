@@ -20,7 +20,15 @@ from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import ensure_model
 from okome.paths import Paths, cache_dir, make_private
-from okome.plan import Arguments, ProcessSpec, Programs, base_url, browser_url, make_plan
+from okome.plan import (
+    Arguments,
+    ProcessSpec,
+    Programs,
+    base_url,
+    browser_url,
+    make_plan,
+    redis_name,
+)
 from okome.ports import taken
 from okome.programs import find_program, lacking
 from okome.redis_config import render as render_redis
@@ -108,9 +116,11 @@ def _write_inventory(options: Options, paths: Paths, programs: Programs) -> Clus
 
 
 def _write_redis(cluster: Cluster, paths: Paths) -> None:
-    for node in cluster.role("redis"):
-        directory = paths.of_process(node.name)
-        (directory / "redis.conf").write_text(render_redis(node, directory), encoding="utf-8")
+    clustered = cluster.durability == "replicated"
+    for store in cluster.log_stores():
+        directory = paths.of_process(redis_name(cluster, store))
+        config = render_redis(store, directory, clustered=clustered)
+        (directory / "redis.conf").write_text(config, encoding="utf-8")
 
 
 def _write_haproxy(cluster: Cluster, paths: Paths, settings: Settings, program: str) -> None:

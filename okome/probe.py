@@ -18,8 +18,12 @@ class Prober:
         self._http = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT)
 
     async def ask(self, url: str) -> str | None:
-        """None when the process at `url` (http, https or redis) is ready, else why not."""
-        if url.startswith("redis://"):
+        """None when the process at `url` is ready, else why not.
+
+        Schemes: http, https, redis, and redis+cluster for a member of a Redis Cluster, which
+        is ready once the cluster is and, as a replica, it follows its primary.
+        """
+        if url.startswith(("redis://", "redis+cluster://")):
             return await _ask_redis(url)
         try:
             answer = await self._http.get(url, headers={"Connection": "close"})
@@ -57,11 +61,33 @@ async def _ask_redis(url: str) -> str | None:
             try:
                 writer.write(b"PING\r\n")
                 answer = (await reader.readline()).decode("utf-8", "replace").strip()
+                # While it loads its append-only file it answers -LOADING.
+                if answer != "+PONG":
+                    return f"{url} answers {answer}"
+                if address.scheme == "redis+cluster":
+                    return await _ask_member(url, reader, writer)
             finally:
                 writer.close()
     except TimeoutError:
         return f"{url} did not answer within {TIMEOUT:g} s"
-    except OSError:
+    except (OSError, ValueError, asyncio.IncompleteReadError):
         return f"{url} refuses connections"
-    # While it loads its append-only file it answers -LOADING.
-    return None if answer == "+PONG" else f"{url} answers {answer}"
+    return None
+
+
+async def _ask_member(
+    url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> str | None:
+    writer.write(b"CLUSTER INFO\r\nINFO replication\r\n")
+    state, replication = await _bulk(reader), await _bulk(reader)
+    if "cluster_state:ok" not in state:
+        return f"{url} says that the cluster is down"
+    if "master_link_status:down" in replication:
+        return f"{url} is not in sync with its primary"
+    return None
+
+
+async def _bulk(reader: asyncio.StreamReader) -> str:
+    """One bulk reply; ValueError for anything else."""
+    length = int((await reader.readline()).removeprefix(b"$"))
+    return (await reader.readexactly(length + 2)).decode("utf-8", "replace")

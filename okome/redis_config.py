@@ -1,37 +1,77 @@
-"""Configuration of the log's Redis on one machine, as pure text."""
+"""Configuration of the log's Redis processes, as pure text."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
-from inventory.model import Node
+from inventory.model import LogStore
 
 # Logs live 15 minutes after their end and are at most 1 MiB each.
 MAX_MEMORY = "512mb"
+# Milliseconds without a sign of life after which a primary counts as failing.
+NODE_TIMEOUT_MS = 1000
 
 
-def render(node: Node, directory: Path) -> str:
-    """A redis.conf that keeps everything it acknowledged over a kill of the process.
+def render(store: LogStore, directory: Path, *, clustered: bool, password: str = "") -> str:
+    """The redis.conf of one process; `clustered`: it is one of a Redis Cluster.
 
     `noeviction`: a full Redis refuses a write and the stream waits; evicting would drop
-    parts of somebody's answer. No RDB snapshots: the append-only file is the only truth.
+    parts of somebody's answer. No RDB snapshots. A single Redis keeps an append-only file
+    (docs/adr/0002); a member of a cluster keeps nothing, its replicas do (docs/adr/0009).
     """
-    return f"""\
-bind {node.address}
-port {node.port}
-protected-mode yes
+    return _COMMON.format(
+        address=store.address,
+        port=store.port,
+        directory=_quote(str(directory)),
+        # Redis means 127.0.0.1 by its "loopback interface", and replicas come from 127.86.0.x.
+        protected="no" if password or ip_address(store.address).is_loopback else "yes",
+        memory=MAX_MEMORY,
+        file="no" if clustered else "yes",
+    ) + (
+        (_CLUSTER.format(address=store.address, timeout=NODE_TIMEOUT_MS) if clustered else "")
+        + (f"requirepass {_quote(password)}\nmasterauth {_quote(password)}\n" if password else "")
+    )
+
+
+_COMMON = """\
+bind {address}
+port {port}
+protected-mode {protected}
 daemonize no
 supervised no
 logfile ""
 loglevel notice
-dir {_quote(str(directory))}
-appendonly yes
+dir {directory}
+appendonly {file}
 appendfsync everysec
 save ""
-maxmemory {MAX_MEMORY}
+maxmemory {memory}
 maxmemory-policy noeviction
 tcp-keepalive 60
 timeout 0
+"""
+
+# `bind-source-addr`: on loopback addresses the processes never meet without it.
+# Full coverage is not required: the death of one node's log must not take the others'.
+# Replicas stay where the inventory puts them, and all may be promoted alike.
+# Synchronised at once and without files, for nodes with SD cards; the backlog bridges a
+# replica's short absence. What is left of a synchronisation must go: a later start would
+# load it, and take up a log that is long out of date (measured).
+_CLUSTER = """\
+bind-source-addr {address}
+cluster-enabled yes
+cluster-config-file nodes.conf
+cluster-announce-ip {address}
+cluster-node-timeout {timeout}
+cluster-require-full-coverage no
+cluster-allow-replica-migration no
+replica-priority 100
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-diskless-load on-empty-db
+rdb-del-sync-files yes
+repl-backlog-size 16mb
 """
 
 

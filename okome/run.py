@@ -12,7 +12,9 @@ from typing import Any
 from okome.control import ControlServer
 from okome.credentials import read_api_key
 from okome.errors import OkomeError
+from okome.plan import ProcessSpec
 from okome.prepare import Launch
+from okome.redis_cluster import RedisCluster
 from okome.signin import sign_in_url
 from okome.supervisor import Supervisor
 
@@ -30,8 +32,14 @@ class Session:
     ) -> None:
         self._launch = launch
         self._report = report
+        clustered = launch.cluster.durability == "replicated"
+        self._redis = RedisCluster(launch.cluster) if clustered else None
         self._supervisor = Supervisor(
-            launch.plan, launch.paths, {**environment, "PYTHONUNBUFFERED": "1"}, report
+            launch.plan,
+            launch.paths,
+            {**environment, "PYTHONUNBUFFERED": "1"},
+            report,
+            {"redis": self._redis_may_start} if clustered else None,
         )
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
@@ -45,16 +53,21 @@ class Session:
         for number in _ENDINGS:
             loop.add_signal_handler(number, self._interrupt)
         server = ControlServer(self._handle)
+        tending = asyncio.create_task(self._tend_redis())
         try:
             await server.open(self._launch.paths)
             await self._start(announce)
             await self._end.wait()
         finally:
             self._end.set()
+            tending.cancel()
+            await asyncio.wait([tending])
             self._report("ending every process")
             await self._supervisor.down()
             self._ended.set()
             self._report("nothing is running any more")
+            if self._redis is not None:
+                await self._redis.aclose()
             await server.close()
 
     async def _start(self, announce: Callable[[str, str], None]) -> None:
@@ -71,6 +84,15 @@ class Session:
         await starting
         self._report(f"every node is ready after {time.monotonic() - began:.1f} s")
         announce(await self._sign_in(), self._api_key())
+
+    async def _tend_redis(self) -> None:
+        """Forms the log's Redis Cluster, where there is one, and keeps it as it should be."""
+        if self._redis is not None:
+            await self._redis.tend(self._report)
+
+    async def _redis_may_start(self, spec: ProcessSpec) -> None:
+        if self._redis is not None:
+            await self._redis.await_replaced(f"{spec.address}:{spec.port}", self._report)
 
     def _interrupt(self) -> None:
         if self._end.is_set():

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from okome.child import Child
+from inventory.model import Role
+from okome.child import Child, Gate
 from okome.errors import OkomeError
 from okome.logfile import BoundedLog
 from okome.paths import Paths
@@ -24,7 +25,10 @@ ENGINES_KNOWN_TIMEOUT = 5.0
 
 
 class Supervisor:
-    """All children by name. Everything here runs on one event loop."""
+    """All children by name. Everything here runs on one event loop.
+
+    `gates`: by role, what a process waits for before it is started.
+    """
 
     def __init__(
         self,
@@ -32,13 +36,19 @@ class Supervisor:
         paths: Paths,
         environment: Mapping[str, str],
         report: Callable[[str], None],
+        gates: Mapping[Role, Gate] | None = None,
     ) -> None:
         self._prober = Prober()
         self._report = report
         self._plan = list(plan)
         self._children = {
             spec.name: Child(
-                spec, BoundedLog(paths.log(spec.name)), self._prober, environment, report
+                spec,
+                BoundedLog(paths.log(spec.name)),
+                self._prober,
+                environment,
+                report,
+                (gates or {}).get(spec.role),
             )
             for spec in plan
             if spec.argv is not None
@@ -84,16 +94,19 @@ class Supervisor:
             await self._engines_known()
 
     async def drain(self, target: str) -> None:
-        """Drains the brokers of a node; they are held down once they have ended."""
+        """Drains the brokers of a node; they are held down once they have ended.
+
+        What else runs on the node goes on: the log of jobs that other brokers take over.
+        """
         children = self._of(target)
-        for child in children:
-            if child.spec.role != "stream":
-                raise OkomeError(
-                    f"{child.spec.name} is no broker, and only brokers drain; "
-                    f"`okome stop {target}` ends it"
-                )
-        for child in children:
-            child.drain()
+        brokers = [child for child in children if child.spec.role == "stream"]
+        if not brokers:
+            raise OkomeError(
+                f"{children[0].spec.name} is no broker, and only brokers drain; "
+                f"`okome stop {target}` ends it"
+            )
+        for broker in brokers:
+            broker.drain()
 
     async def down(self) -> None:
         """Ends everything, in order. Afterwards no process is left."""

@@ -20,6 +20,7 @@ from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from stream_broker.app import Broker, Options
 from stream_broker.connection import SocketConnection, StreamConnection
+from stream_broker.log.preflight import LogRefused
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 4096
@@ -40,20 +41,24 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         options = _options(arguments)
         sock = _listen(options)
     except (InventoryError, SettingsError, OSError, KeyError) as error:
         print(f"stream_broker: {error}", file=sys.stderr)
         return 2
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(options, sock))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(options, sock))
+    except LogRefused as error:
+        print(f"stream_broker: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 async def _serve(options: Options, sock: socket.socket) -> None:
     broker = Broker(options)
+    await broker.check()
     server = _Server(
         uvicorn.Config(
             broker.app,
@@ -68,6 +73,8 @@ async def _serve(options: Options, sock: socket.socket) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            # HAProxy is asked what it says of its client where that matters (routes/site.py).
+            proxy_headers=False,
             date_header=True,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,
@@ -113,7 +120,13 @@ def _options(arguments: argparse.Namespace) -> Options:
         state=arguments.state,
         service_key=(arguments.credentials / "service_key").read_text().strip(),
         settings=load_settings(arguments.set, os.environ, arguments.settings),
+        redis_password=_secret(arguments.credentials / "redis_password"),
     )
+
+
+def _secret(file: Path) -> str:
+    """What a file of the credentials holds; nothing where there is no such file."""
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def _listen(options: Options) -> socket.socket:

@@ -16,6 +16,7 @@ from contracts.grants import Grant, GrantQuestion, GrantRequest
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from inventory.settings import Settings
+from stream_broker.abandoned import Abandoned
 from stream_broker.authn import Principal
 from stream_broker.control import ControlClient, ControlUnavailable
 from stream_broker.degraded import grant_alone
@@ -57,6 +58,7 @@ class Acceptance:
         directory: Directory,
         memory: MemoryLog,
         redis: RedisLog | None,
+        abandoned: Abandoned | None,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -69,6 +71,7 @@ class Acceptance:
         self._directory = directory
         self._memory = memory
         self._redis = redis
+        self._abandoned = abandoned
         self._clock = clock
         self.draining = False
 
@@ -124,9 +127,10 @@ class Acceptance:
             try:
                 return await self._directory.state(standing.job_id, user_id)
             except ProblemError as error:
-                if error.code != "unknown_job":
+                if error.code not in ("unknown_job", "not_here"):
                     raise
-            # Its first request is still on the way to a record, or has died there.
+            # Its first request is still on the way to a record, or has died there; who has
+            # claimed in a shared log never begins in its home's memory.
             await asyncio.sleep(_CLAIM_POLL_S)
 
     async def _begin(
@@ -141,17 +145,25 @@ class Acceptance:
         grant = await self._grant(principal, spec)
         log: EventLog = self._redis or self._memory
         head = self._head(principal, spec, job_id, created_at, grant, log)
+        leased_at = self._runner.monotonic()
         try:
             epoch = await log.create(head)
         except LogUnavailable:
             if claimed_in is not None:
+                self._abandon(head, claimed=True)
                 raise
             # Under an id of its own: the record may be there after all, with its answer
             # lost, and whoever takes that job over must not be a second relay of this one.
+            self._abandon(head, claimed=False)
             job_id = self._new_id()
             head = self._head(principal, spec, job_id, created_at, grant, self._memory)
             epoch = await self._memory.create(head)
-        return self._runner.start(head, epoch).state()
+        return self._runner.start(head, epoch, leased_at).state()
+
+    def _abandon(self, head: JobHead, *, claimed: bool) -> None:
+        if self._abandoned is not None:
+            note = self._abandoned.refused if claimed else self._abandoned.replaced
+            note(head)
 
     def _head(
         self,
@@ -203,6 +215,7 @@ class Acceptance:
                 tier=principal.tier,
                 grant_id=os.urandom(8).hex(),
                 until=self._clock() + left,
+                running=self._runner.running_for(principal.user_id),
             )
 
 

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from inventory.model import Cluster
 from inventory.settings import Settings
+from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
 from stream_broker.context import Context
@@ -25,14 +26,17 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import EventWriter, LiveJob
+from stream_broker.live import LiveJob
 from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
-from stream_broker.log.writer import LogWriter
+from stream_broker.log.stores import stores_of
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.outages import Outages
+from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
@@ -49,9 +53,9 @@ from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
 
-# Redis must answer a command within this, and a blocking read within its block and this.
-_REDIS_TIMEOUT_S = 1.0
-_BLOCKING_TIMEOUT_S = 5.0
+
+# The ingress looks every 0.5 s and believes what it has seen twice.
+_NOTICED_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Options:
     state: Path
     service_key: str
     settings: Settings
+    redis_password: str = ""
 
 
 class Broker:
@@ -78,6 +83,7 @@ class Broker:
         self._home_tag = options.cluster.log_tag(*self._home)
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
+        self.outages = Outages()
         self._build_control(options)
         self._build_logs(options)
         self._build_runner(options)
@@ -86,9 +92,19 @@ class Broker:
         self._gauges()
         self.app = self._build_app()
 
+    async def check(self) -> None:
+        """Raises LogRefused when the log can never be used as it is."""
+        if self.stores is not None:
+            await self.stores.check()
+
     async def drain(self) -> None:
-        """Takes no new jobs, sends away who can come back, waits for the rest."""
-        self.context.draining = self.acceptance.draining = True
+        """Takes no new jobs, sends away who can come back, waits for the rest.
+
+        First it only says so: whoever comes before the ingress has noticed is served.
+        """
+        self.context.draining = True
+        await asyncio.sleep(_NOTICED_S)
+        self.acceptance.draining = True
         if self.sweeper is not None:
             self.sweeper.draining = True
         self.viewers.drain()
@@ -105,11 +121,12 @@ class Broker:
             options.cluster.control_url, options.service_key, settings.control_timeout
         )
         self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
-        self.leases = LeaseKeeper(self.control, interval=settings.lease_ttl / 3)
+        self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
             options.state / f"settlements-{self._home}.jsonl",
             self.control,
             max_bytes=settings.spool_max,
+            dropped=self.metrics.settlements_dropped.inc,
         )
 
     def _build_logs(self, options: Options) -> None:
@@ -120,26 +137,23 @@ class Broker:
             "claim_ttl": settings.idempotency_ttl,
         }
         self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers: dict[str, EventWriter] = {"none": DirectWriter(self.memory)}
-        self.log_writer: LogWriter | None = None
+        self.writers: dict[str, Writer] = {"none": DirectWriter(self.memory)}
+        self.log_writer: LaneWriters | None = None
         self.redis_log: RedisLog | None = None
-        self._redis: Any | None = None
-        if options.cluster.durability != "none":
-            (store,) = options.cluster.role("redis")
-            self._store = (store.address, store.port)
-            self._redis = connect(*self._store, timeout=_REDIS_TIMEOUT_S)
+        self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
+        if self.stores is not None:
             self.redis_log = RedisLog(
-                self._redis, self._keys, lease=settings.relay_ttl, **lifetimes
+                self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.log_writer = LogWriter(self.redis_log, time.monotonic)
-            self.writers["local"] = self.log_writer
+            self.log_writer = LaneWriters(self.redis_log, time.monotonic)
+            self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
         self.engines = EngineClient(
             settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
         )
-        self.conversations = Conversations(self._redis, self._keys, settings.record_ttl)
+        self.conversations = Conversations(self.stores, self._keys, settings.record_ttl)
         self.runner = Runner(
             settings,
             options.node,
@@ -148,8 +162,10 @@ class Broker:
             self.leases,
             self.spool,
             self.metrics,
+            self.memory,
             self.redis_log,
             self._remember,
+            self.policy.targets,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -157,24 +173,37 @@ class Broker:
     def _build_following(self, options: Options) -> None:
         self.followers: Followers | None = None
         self.sweeper: Sweeper | None = None
-        if self.redis_log is not None:
+        if self.redis_log is not None and self.stores is not None:
             self.followers = Followers(
-                self._keys,
-                self.redis_log,
-                self._redis,
-                lambda: connect(*self._store, timeout=_BLOCKING_TIMEOUT_S),
-                options.process,
-                self.runner.cancel,
+                self._keys, self.redis_log, self.stores, options.process, self.runner.cancel
             )
             self.sweeper = Sweeper(
-                self.redis_log, self._keys.tags, self.runner, self.followers, self.metrics
+                self.redis_log,
+                self._keys.tags,
+                self.runner,
+                self.followers,
+                self.metrics,
+                self.outages,
+                hold_off=self._settings.relay_ttl / 2,
+                clock=time.time,
             )
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
+        self.playout = Playout(time.monotonic)
+        look = self.sweeper.look if self.sweeper is not None else lambda: None
         self.directory = Directory(
-            self._home, self.runner, self.memory, self.redis_log, self.followers
+            self._home,
+            self.runner,
+            self.memory,
+            self.redis_log,
+            self.followers,
+            self.playout,
+            look,
+            self._was_away,
         )
+        log, home = self.redis_log, self._home
+        self.abandoned = Abandoned(log, self.spool, home, options.node, time.time) if log else None
         self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
         self.acceptance = Acceptance(
             settings,
@@ -187,6 +216,7 @@ class Broker:
             self.directory,
             self.memory,
             self.redis_log,
+            self.abandoned,
             time.time,
         )
         self.context = Context(
@@ -201,7 +231,13 @@ class Broker:
             viewers=self.viewers,
             metrics=self.metrics,
             shared_log=self.redis_log is not None,
+            log_away=self._log_away,
         )
+
+    def _log_away(self) -> bool:
+        """Is this broker's home without its log, while others have theirs?"""
+        tag, stores = self._home_tag, self.stores
+        return stores is not None and tag is not None and stores.away(tag)
 
     def _build_app(self) -> Starlette:
         context = self.context
@@ -228,10 +264,14 @@ class Broker:
         ]
         if self.log_writer is not None:
             runs.append(self.log_writer.run())
+        if self.stores is not None:
+            runs.append(self.stores.run())
         if self.followers is not None and self.sweeper is not None:
             runs += [self.followers.run(), self.sweeper.run()]
             if self._home_tag is not None:
                 self.followers.listen(self._home_tag)
+        if self.abandoned is not None:
+            runs.append(self.abandoned.run())
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run) for run in runs]
         for task in self._tasks:
@@ -250,13 +290,19 @@ class Broker:
     async def _aclose(self) -> None:
         await self.runner.aclose()
         await end(self._tasks)
+        self.playout.close()
         await self.engines.aclose()
         if self.followers is not None:
             await self.followers.aclose()
-        if self._redis is not None:
-            await self._redis.aclose()
+        if self.stores is not None and self.redis_log is not None:
+            self.redis_log.close()
+            await self.stores.aclose()
         await self.control.aclose()
         self.spool.close()
+
+    def _was_away(self, job_id: str, at: float) -> bool:
+        keys = self._keys.of_job(job_id)
+        return keys is not None and self.outages.was_away(keys.tag, at)
 
     async def _remember(self, live: LiveJob) -> None:
         """A `/chat` answer joins its conversation."""

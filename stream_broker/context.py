@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from inventory.settings import Settings
@@ -30,4 +31,5 @@ class Context:
     viewers: Viewers
     metrics: BrokerMetrics
     shared_log: bool
+    log_away: Callable[[], bool] = lambda: False
     draining: bool = False

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TypeVar
 
-import httpx
 import msgspec
 
 from contracts.codes import HTTP_CODES
 from contracts.grants import Grant, GrantRequest, Settlement
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
+from stream_broker.calls import CallFailed, HttpCalls, Reply
 
 T = TypeVar("T")
 
@@ -25,17 +26,15 @@ class ControlClient:
     """Speaks to one control plane with the service credential. Every call ends in `timeout`."""
 
     def __init__(self, base_url: str, service_key: str, timeout: float) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {service_key}"},
-            timeout=timeout,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
-            trust_env=False,
-        )
+        headers = {
+            "Authorization": f"Bearer {service_key}",
+            "Content-Type": "application/json",
+        }
+        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.aclose()
+        await self._calls.aclose()
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
@@ -48,6 +47,12 @@ class ControlClient:
         response = await self._send("POST", "/internal/v1/leases/renew", body)
         return _decoded(response, dict[str, list[str]]).get("unknown", [])
 
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        """Takes slots for running jobs again, lease id -> user id; returns those without one."""
+        body = msgspec.json.encode({"leases": leases, "node": node})
+        response = await self._send("POST", "/internal/v1/leases/acquire", body)
+        return _decoded(response, dict[str, list[str]]).get("refused", [])
+
     async def settle(self, settlement: Settlement) -> None:
         """Reports a job's end. Idempotent by `job_id`."""
         await self._send("POST", "/internal/v1/settlements", msgspec.json.encode(settlement))
@@ -56,39 +61,38 @@ class ControlClient:
         """The policy snapshot and its ETag; None when it is still the one of `etag`."""
         headers = {"If-None-Match": etag} if etag else {}
         response = await self._send("GET", "/internal/v1/policy", b"", headers)
-        if response.status_code == 304:
+        if response.status == 304:
             return None
         return _decoded(response, PolicySnapshot), response.headers.get("etag", "")
 
     async def _send(
         self, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
-    ) -> httpx.Response:
-        sent = {"Content-Type": "application/json"} | (headers or {})
+    ) -> Reply:
         try:
-            response = await self._client.request(method, path, content=body, headers=sent)
-        except httpx.HTTPError as error:
-            raise ControlUnavailable(type(error).__name__) from error
-        if response.status_code >= 400:
+            response = await self._calls.send(method, path, body, headers)
+        except CallFailed as error:
+            raise ControlUnavailable(str(error)) from error
+        if response.status >= 400:
             raise _refusal(response)
         return response
 
 
-def _decoded(response: httpx.Response, shape: type[T]) -> T:
+def _decoded(response: Reply, shape: type[T]) -> T:
     try:
-        return msgspec.json.decode(response.content, type=shape)
+        return msgspec.json.decode(response.body, type=shape)
     except msgspec.MsgspecError as error:
         raise ControlUnavailable("an answer that cannot be read") from error
 
 
-def _refusal(response: httpx.Response) -> Exception:
+def _refusal(response: Reply) -> Exception:
     """A refusal with a known code, as the client is to see it; else the plane is unwell."""
     try:
-        body = msgspec.json.decode(response.content, type=dict[str, object])
+        body = msgspec.json.decode(response.body, type=dict[str, object])
     except msgspec.MsgspecError:
-        return ControlUnavailable(f"status {response.status_code}")
+        return ControlUnavailable(f"status {response.status}")
     code = str(body.get("code"))
     if code not in HTTP_CODES or code in ("internal", "control_plane_unavailable"):
-        return ControlUnavailable(f"status {response.status_code}")
+        return ControlUnavailable(f"status {response.status}")
     retry = response.headers.get("retry-after", "")
     return ProblemError(
         code,

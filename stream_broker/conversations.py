@@ -15,7 +15,7 @@ import msgspec
 
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import KeySpace
-from stream_broker.log.store import translated
+from stream_broker.log.stores import Stores
 
 Messages = list[dict[str, Any]]
 # The answer of a job by its id, or None when it has none (yet).
@@ -46,8 +46,8 @@ def bounded(messages: Messages) -> Messages:
 class Conversations:
     """Remembers by user and conversation. Without Redis: in this process only."""
 
-    def __init__(self, redis: Any | None, keys: KeySpace, ttl: float) -> None:
-        self._redis = redis
+    def __init__(self, stores: Stores | None, keys: KeySpace, ttl: float) -> None:
+        self._stores = stores
         self._keys = keys
         self._ttl = int(ttl)
         self._memory: OrderedDict[str, Messages] = OrderedDict()
@@ -73,11 +73,12 @@ class Conversations:
         await self.remember(user_id, conversation_id, [*messages, {PENDING: job_id}])
 
     async def _messages(self, key: str) -> Messages:
-        if self._redis is None:
+        if self._stores is None:
             return list(self._memory.get(key, []))
         try:
-            async with translated():
-                raw = await self._redis.get(self._keys.of_claim(key).conversation(key))
+            keys = self._keys.of_claim(key)
+            name = keys.conversation(key)
+            raw = await self._stores.ask(keys.tag, lambda redis: redis.get(name))
         except LogUnavailable:
             return []
         messages: Messages = msgspec.json.decode(raw) if raw else []
@@ -87,16 +88,16 @@ class Conversations:
         """Replaces what is remembered. A store that is away forgets: it is a cache."""
         key = _key(user_id, conversation_id)
         kept = bounded(messages)
-        if self._redis is None:
+        if self._stores is None:
             self._memory[key] = kept
             self._memory.move_to_end(key)
             if len(self._memory) > _MEMORY_COUNT:
                 self._memory.popitem(last=False)
             return
         try:
-            async with translated():
-                name = self._keys.of_claim(key).conversation(key)
-                await self._redis.set(name, msgspec.json.encode(kept), ex=self._ttl)
+            keys = self._keys.of_claim(key)
+            name, text = keys.conversation(key), msgspec.json.encode(kept)
+            await self._stores.ask(keys.tag, lambda redis: redis.set(name, text, ex=self._ttl))
         except LogUnavailable:
             return
 

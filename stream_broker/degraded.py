@@ -17,10 +17,12 @@ def grant_alone(
     tier: str,
     grant_id: str,
     until: float,
+    running: int,
 ) -> Grant:
     """The grant that the last snapshot allows; `until` is Unix seconds.
 
-    Raises ProblemError `unknown_model`, `model_not_allowed` or `no_engine`.
+    `running`: the user's streams on this broker, which is all that it can count. Raises
+    ProblemError `unknown_model`, `model_not_allowed`, `no_engine` or `too_many_streams`.
     """
     model = next((m for m in policy.models if m.id == question.model), None)
     if model is None:
@@ -30,6 +32,12 @@ def grant_alone(
     if not model.engines:
         raise ProblemError("no_engine", f"No engine has {question.model}")
     limits = policy.limits
+    if running >= limits.streams_per_user:
+        raise ProblemError(
+            "too_many_streams",
+            f"At most {limits.streams_per_user} streams may run at once; "
+            "end one, or wait for one to end.",
+        )
     tokens = min(question.max_tokens or limits.default_max_tokens, limits.max_tokens)
     stays = question.kind in ("job", "ws")
     return Grant(

@@ -1,69 +1,186 @@
-"""One job's way through the engines of its grant."""
+"""One job's way through the engines of its grant.
+
+engine fails before the job's first chunk   the next one is asked, without a word
+engine fails in mid-answer                  the next one that can goes on behind the text
+neither is possible                         the engine's failure is the job's
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from contracts.grants import EngineTarget
+from stream_broker.continuing import able, in_order, obstacle
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
+from stream_broker.log.base import EventLog, LogUnavailable
+from stream_broker.seam import Seam, cut
+from stream_broker.text import text_of, until_stored
 
 _LOG = logging.getLogger(__name__)
-_GO_ON_AFTER = ("engine_unreachable", "engine_error")
+# A prompt that is too long is so for every engine; all else may be one engine's affair.
+_GO_ON_AFTER = frozenset(
+    {"engine_unreachable", "engine_error", "engine_stalled", "engine_truncated"}
+)
+_LOG_RETRY_S = 0.2
 
 
 class EngineRun:
-    """The sink of a job's engines: the first that answers, the next if one cannot.
+    """The sink of a job's engines, one after the other.
 
-    Only a failure before the first chunk leads on to the next engine of the grant.
+    `targets` are those of its grant, with the latest that is known of them; `call` is the
+    engine call without its prefix; `patience`: seconds to wait for a log that is to tell
+    the text so far, which is never kept in memory; `moved` is called for each engine that
+    went on behind a text.
     """
 
     def __init__(
         self,
         live: LiveJob,
-        targets: list[EngineTarget],
+        targets: Sequence[EngineTarget],
         client: EngineClient,
+        log: EventLog,
         call: EngineCall,
+        *,
+        patience: float,
+        moved: Callable[[], None],
     ) -> None:
         self._live = live
-        self._targets = list(targets)
         self._client = client
+        self._log = log
         self._call = call
-        self._said_before = self._said()
+        self._patience = patience
+        self._count_move = moved
+        self._targets = targets
+        self._left = in_order(len(targets), live.engine)
+        self._failure = Failure("internal", "no engine of this job can be asked")
+        self._seam: Seam | None = None
+        self._moved = False
         self._next: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Starts the next engine that can be asked; returns at once."""
+    async def start(self, text: str) -> None:
+        """Starts the next engine that can go on behind `text`, the answer so far."""
         while self._live.relay.state == "open":
-            target = self._targets.pop(0)
-            try:
-                engine = await self._client.start(target, self._call, self)
-            except Exception:
-                _LOG.exception("%s: %s cannot be asked", self._live.head.job_id, target.base_url)
-                if not self._targets:
-                    self._live.fail("internal", "no engine of this job can be asked")
-            else:
-                self._live.attach(engine)
+            able_now = self._able()
+            if not able_now:
+                self._live.deltas([self._failure])
+                return
+            if await self._ask(able_now[0], text):
                 return
 
     def deltas(self, deltas: list[Delta]) -> None:
         """What the engine says; called from its connection."""
-        first = deltas[0]
-        failed = isinstance(first, Failure) and first.code in _GO_ON_AFTER
-        if failed and self._targets and self._said() == self._said_before:
-            _LOG.warning("%s: %s, trying the next engine", self._live.head.job_id, first)
-            self._next = asyncio.get_running_loop().create_task(self.start())
+        last = deltas[-1]
+        if isinstance(last, Failure):
+            self._say(deltas[:-1])
+            self._failed(last)
         else:
-            self._live.deltas(deltas)
-
-    def _said(self) -> int:
-        return self._live.relay.produced + self._live.relay.tool_calls
+            self._say(deltas)
 
     async def aclose(self) -> None:
         """Ends a start that is under way."""
         if self._next is not None:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
+
+    def _say(self, deltas: list[Delta]) -> None:
+        if self._seam is not None:
+            deltas = self._seam.take(deltas)
+        if not deltas:
+            return
+        if self._moved:
+            self._moved = False
+            self._count_move()
+            self._live.notice("engine_moved", "another engine goes on")
+        self._live.deltas(deltas)
+
+    def _failed(self, failure: Failure) -> None:
+        """Goes on with the next engine, or ends the job."""
+        live = self._live
+        if live.relay.state != "open":
+            return
+        reason = obstacle(live.head, live.relay)
+        if self._left and not (reason or self._able()):
+            reason = "no other engine goes on behind a text"
+        if failure.code not in _GO_ON_AFTER or reason or not self._left:
+            live.deltas([_with_reason(failure, reason)])
+            return
+        _LOG.warning("%s: %s, trying the next engine", live.head.job_id, failure)
+        self._failure = failure
+        self._next = asyncio.get_running_loop().create_task(self._go_on())
+
+    async def _go_on(self) -> None:
+        try:
+            await self._start_next()
+        except Exception:
+            _LOG.exception("%s: cannot go on with the next engine", self._live.head.job_id)
+            self._live.fail("internal", "the next engine could not be asked")
+
+    async def _start_next(self) -> None:
+        live = self._live
+        if not live.relay.said:
+            await self.start("")
+        elif live.relay.produced >= self._call.max_tokens:
+            live.finish("length")
+        elif (text := await self._text_so_far()) is None:
+            live.fail("log_unavailable", "the text so far cannot be read")
+        else:
+            live.relay.next_part()
+            self._moved = True
+            await self.start(text)
+
+    async def _text_so_far(self) -> str | None:
+        """All that the job has said, once the log holds it: nothing is continued beyond that."""
+        live = self._live
+        try:
+            async with asyncio.timeout(self._patience):
+                await until_stored(live.window, live.relay.last_seq)
+                while True:
+                    try:
+                        return await text_of(self._log, live.head.job_id, live.window.durable)
+                    except LogUnavailable:
+                        await asyncio.sleep(_LOG_RETRY_S)
+        except TimeoutError:
+            return None
+
+    def _able(self) -> list[int]:
+        return able(self._targets, self._left, begun=self._live.relay.said)
+
+    async def _ask(self, number: int, text: str) -> bool:
+        """Asks one engine; it is not asked again. Returns whether it could be."""
+        live, target = self._live, self._targets[number]
+        self._left.remove(number)
+        prefix, tail = cut(text, trims=target.trims)
+        self._seam = Seam(tail) if tail else None
+        tokens = max(1, self._call.max_tokens - live.relay.produced)
+        call = replace(self._call, prefix=prefix, max_tokens=tokens)
+        try:
+            engine = await self._client.start(target, call, self)
+        except Exception:
+            _LOG.exception("%s: %s cannot be asked", live.head.job_id, target.base_url)
+            return False
+        live.attach(engine)
+        if number != live.engine:
+            live.engine = number
+            await self._note(number)
+        return True
+
+    async def _note(self, number: int) -> None:
+        """The record names the engine that serves; whoever takes over begins with it."""
+        live = self._live
+        try:
+            await self._log.note_engine(live.head.job_id, live.epoch, number)
+        except LogUnavailable as error:
+            _LOG.debug("%s: its engine is not noted: %s", live.head.job_id, error)
+
+
+def _with_reason(failure: Failure, reason: str | None) -> Failure:
+    """The failure, and why no other engine goes on."""
+    if reason is None:
+        return failure
+    return Failure(failure.code, f"{failure.message} The answer cannot be continued: {reason}.")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from stream_broker.ids import home_of
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys, KeySpace
 from stream_broker.log.redis import RedisLog
+from stream_broker.log.stores import Stores
 from stream_broker.log.tail import OnCancel, Tail
 from stream_broker.tasks import end
 from stream_broker.window import WINDOW_BYTES, Window
@@ -25,26 +24,23 @@ SEEN_EVERY_S = 5.0
 class Followers:
     """Opens a tail per home when it is first needed and keeps it.
 
-    `connect` makes a client for blocking reads; `on_cancel` hears of cancellations.
+    `on_cancel` hears of cancellations.
     """
 
     def __init__(
         self,
         keys: KeySpace,
         log: RedisLog,
-        commands: Any,
-        connect: Callable[[], Any],
+        stores: Stores,
         process: str,
         on_cancel: OnCancel,
     ) -> None:
         self._keys = keys
         self._log = log
-        self._commands = commands
-        self._connect = connect
+        self._stores = stores
         self._process = process
         self._on_cancel = on_cancel
         self._tails: dict[Keys, Tail] = {}
-        self._clients: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._viewers: dict[str, int] = {}
         self._spans: dict[str, float] = {}
@@ -55,10 +51,8 @@ class Followers:
         keys = Keys(tag)
         tail = self._tails.get(keys)
         if tail is None:
-            client = self._connect()
-            tail = Tail(client, self._commands, keys, self._process, self._on_cancel)
+            tail = Tail(self._stores, keys, self._process, self._on_cancel)
             self._tails[keys] = tail
-            self._clients.append(client)
             self._tasks.append(asyncio.get_running_loop().create_task(tail.run()))
         return tail
 
@@ -101,8 +95,6 @@ class Followers:
     async def aclose(self) -> None:
         """Ends the tails and their connections."""
         await end(self._tasks)
-        for client in self._clients:
-            await client.aclose()
 
     def _tail_of(self, job_id: str) -> Tail:
         home = home_of(job_id)

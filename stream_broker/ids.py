@@ -38,3 +38,13 @@ def home_of(job_id: str) -> Home | None:
     """The home that an id names, or None when it is not a job id."""
     match = _PATTERN.fullmatch(job_id)
     return Home(int(match[1]), int(match[2])) if match else None
+
+
+def time_of(job_id: str) -> float | None:
+    """The Unix time at which an id was made, or None when it is not a job id."""
+    if home_of(job_id) is None:
+        return None
+    number = 0
+    for digit in job_id.partition("-")[2]:
+        number = number << 5 | _ALPHABET.index(digit)
+    return (number >> 80) / 1000

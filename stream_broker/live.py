@@ -15,8 +15,10 @@ from typing import Protocol
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
+from stream_broker.log.writer import Writer
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
+from stream_broker.tenure import Tenure
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
@@ -35,21 +37,11 @@ class EngineHandle(Protocol):
         """Ends the connection, which makes the engine stop generating."""
 
 
-class EventWriter(Protocol):
-    """What a live job needs of its log's writer: see `log/writer.py` and `log/direct.py`."""
-
-    def add(self, job: LiveJob, events: list[Event]) -> None:
-        """Writes events; `stored` or `refused` of the job says what became of them."""
-
-    def drop(self, job: LiveJob) -> None:
-        """Forgets what is queued for a job."""
-
-
 class LiveJob:
-    """One running job.
+    """One running job. `engine` is the number of the grant's engine that serves it.
 
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
-    `max_pause` in seconds.
+    `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
     """
 
     def __init__(
@@ -58,18 +50,21 @@ class LiveJob:
         epoch: int,
         relay: Relay,
         window: Window,
-        writer: EventWriter,
+        writer: Writer,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         buffer_max: int,
         max_pause: float,
+        tenure: Tenure | None = None,
     ) -> None:
         self.head = head
+        self.job_id = head.job_id
         self.epoch = epoch
         self.relay = relay
         self.window = window
         self.done = asyncio.Event()
+        self.engine = 0
         self.viewers = 0
         self.grace: asyncio.TimerHandle | None = None
         self.fenced = False
@@ -80,6 +75,8 @@ class LiveJob:
         self._monotonic = monotonic
         self._buffer_max = buffer_max
         self._max_pause = max_pause
+        self._tenure = tenure
+        self._held = 0
         self._engine: EngineHandle | None = None
         self._paused = False
         self._released = False
@@ -91,10 +88,12 @@ class LiveJob:
         return self.terminal is None and not self._released
 
     def attach(self, engine: EngineHandle) -> None:
-        """The engine's stream has begun."""
+        """An engine's stream has begun, the first one or one that goes on."""
         self._engine = engine
         if self.relay.state != "open" or self._released:
             engine.close()
+        elif self._paused:
+            engine.pause()
 
     def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls `action` after `seconds`, unless the job has ended by then."""
@@ -137,7 +136,9 @@ class LiveJob:
         ended = self.window.ended and self.terminal is not None
         return JobState(
             head=self.head,
+            engine=self.engine,
             last_seq=self.window.durable,
+            reach=self.window.last,
             first_token_at=self.relay.gaps.first,
             ended_at=self.ended_at if ended else None,
             end_name=self.terminal.name if ended and self.terminal else None,
@@ -163,8 +164,19 @@ class LiveJob:
         ended_at = self.ended_at if events[-1] is self.terminal else None
         return Append(self.head.job_id, self.epoch, events, self.relay.gaps.first, ended_at)
 
+    def renewed(self, asked_at: float) -> None:
+        """The log has renewed this relay's lease, as asked at `asked_at` (monotonic)."""
+        if self._tenure is not None:
+            self._tenure.renewed(asked_at)
+            held, self._held = self._held, 0
+            if held:
+                self.stored(held)
+
     def stored(self, last: int) -> None:
         """See `Writable`: what is written may be shown, and the engine may go on."""
+        if self._tenure is not None and not self._tenure.holds(self._monotonic()):
+            self._held = last
+            return
         self.window.advance(last)
         if self._paused and self.window.unwritten < self._buffer_max // 2 and self._engine:
             self._paused = False

@@ -62,6 +62,16 @@ class BrokerMetrics:
             "Jobs taken over from a dead relay.",
             registry=self.registry,
         )
+        self.settlements_dropped = Counter(
+            "okome_broker_settlements_dropped_total",
+            "Settlements that were lost because the spool was full.",
+            registry=self.registry,
+        )
+        self.engine_moves = Counter(
+            "okome_broker_engine_moves_total",
+            "Answers that another engine went on with.",
+            registry=self.registry,
+        )
         self.client_ttft = Histogram(
             "okome_client_time_to_first_token_seconds",
             "Time to first token as browsers measured it.",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from contracts.grants import EngineTarget, Grant
 from contracts.policy import PolicyModel, PolicySnapshot
 from contracts.problems import ProblemError
 from contracts.tokens import PublicKeys, load_public_keys
@@ -51,6 +52,17 @@ class PolicyHolder:
     def model(self, name: str) -> PolicyModel | None:
         """A model by its public name."""
         return next((model for model in self.snapshot.models if model.id == name), None)
+
+    def targets(self, grant: Grant) -> list[EngineTarget]:
+        """The engines of a grant, with what has been proven of them since."""
+        models = self._snapshot.models if self._snapshot else []
+        proven = {
+            _address(engine): engine
+            for model in models
+            for engine in model.engines
+            if engine.continues
+        }
+        return [proven.get(_address(engine), engine) for engine in grant.targets]
 
     async def refresh(self) -> bool:
         """Polls once. Returns whether the control plane answered."""
@@ -99,3 +111,7 @@ class PolicyHolder:
                 answered = now_answers
             # Until the first snapshot there is nothing to serve with: ask more often.
             await asyncio.sleep(self._poll if self.ready else min(self._poll, 0.1))
+
+
+def _address(engine: EngineTarget) -> tuple[str, str, str]:
+    return engine.kind, engine.base_url, engine.model

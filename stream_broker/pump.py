@@ -146,7 +146,10 @@ class Pump:
                     self._stop("behind")
                     return
                 self.cursor = events[-1].seq
-                self.write(self._view.blocks(events))
+                body = self._view.blocks(events)
+                if body:
+                    connection.write_frame(body)
+                    self._wrote_at = self._loop.time()
             else:
                 self._check_end(window)
                 return

@@ -43,11 +43,15 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 class JobState(msgspec.Struct, kw_only=True):
     """A record as it stands: the head, how far the durable log goes, and how it ended.
 
+    `engine` is the number of the grant's engine that served last; `reach`, where it is
+    greater than `last_seq`, is how far the log goes beyond what is known to be durable;
     `end` is the data of the terminal event; `log_expired` says that only this is left.
     """
 
     head: JobHead
+    engine: int = 0
     last_seq: int = 0
+    reach: int = 0
     first_token_at: float | None = None
     ended_at: float | None = None
     end_name: str | None = None
@@ -57,8 +61,10 @@ class JobState(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> Status:
-        """The job's state by the contract's names."""
-        return STATUS_OF_TERMINAL[self.end_name] if self.end_name else "running"
+        """The job's state by the contract's names: queued until its engine says something."""
+        if self.end_name:
+            return STATUS_OF_TERMINAL[self.end_name]
+        return "queued" if self.first_token_at is None else "running"
 
     def public(self, text: str | None) -> dict[str, Any]:
         """The answer of `GET /v1/jobs/{id}`."""
@@ -72,7 +78,7 @@ class JobState(msgspec.Struct, kw_only=True):
             "job_id": self.head.job_id,
             "status": self.status,
             "model": self.head.model,
-            "engine": self.head.grant.engine.kind,
+            "engine": self.head.grant.targets[self.engine].kind,
             "created_at": self.head.created_at,
             "first_token_at": self.first_token_at,
             "ended_at": self.ended_at,

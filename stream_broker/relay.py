@@ -52,7 +52,7 @@ class Relay:
         self._stamp = b"%.6f" % created_at
         self._prompt_estimate = prompt_estimate
         self._chunks = 0
-        self._resumed_chunks = 0
+        self._chunks_before = 0
         self.gaps = Gaps()
         self.state: State = "open"
         self.last_seq = 0
@@ -126,19 +126,29 @@ class Relay:
                 self.tool_calls += 1
             elif event.terminal:
                 self.state = _STATE_AFTER[event.name]
-        self._resumed_chunks = self._chunks
+        self.next_part()
         return "".join(text)
+
+    def next_part(self) -> None:
+        """Another engine goes on: its prompt contains the text so far."""
+        self._chunks_before = self._chunks
 
     @property
     def produced(self) -> int:
         """Chunks of text so far: about the tokens of the answer."""
         return self._chunks
 
+    @property
+    def said(self) -> bool:
+        """Has any engine said anything?"""
+        return bool(self._chunks or self.tool_calls)
+
     def usage_members(self, usage: Usage | None) -> dict[str, Any]:
         """The job's usage: the engine's counts, or an estimate that says so.
 
-        After a takeover the engine counts the text so far as prompt, so its prompt
-        count is replaced and the part before is added to the completion.
+        An engine that continues a text counts the text so far as prompt, so that part
+        of its prompt count is told as completion. How many tokens it is, only the
+        engine that died knew: its chunks are the estimate.
         """
         if usage is None:
             return {
@@ -147,12 +157,12 @@ class Relay:
                 "cached_tokens": 0,
                 "estimated": True,
             }
-        resumed = self._resumed_chunks
+        before = self._chunks_before
         return {
-            "prompt_tokens": max(0, usage.prompt_tokens - resumed),
-            "completion_tokens": usage.completion_tokens + resumed,
+            "prompt_tokens": max(0, usage.prompt_tokens - before),
+            "completion_tokens": usage.completion_tokens + before,
             "cached_tokens": usage.cached_tokens,
-        } | ({"estimated": True} if resumed or usage.estimated else {})
+        } | ({"estimated": True} if before or usage.estimated else {})
 
     def _set_time(self, now: float) -> None:
         """`ts` for what comes now: as the log has it, so that figures follow from the log."""

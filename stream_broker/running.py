@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
+from stream_broker.continuing import able, obstacle
+from stream_broker.ending import Ending
 from stream_broker.engine_run import EngineRun
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
+from stream_broker.grace import Grace
+from stream_broker.ids import Home, home_of
 from stream_broker.leases import LeaseKeeper
-from stream_broker.live import EventWriter, LiveJob
-from stream_broker.log.base import LogUnavailable, Orphan
+from stream_broker.live import LiveJob
+from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
+from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
-from stream_broker.settling import settlement_of
-from stream_broker.tasks import end
+from stream_broker.tasks import end, together
+from stream_broker.tenure import Tenure
 from stream_broker.window import WINDOW_BYTES, Window
 
 _LOG = logging.getLogger(__name__)
 
 # How long the ends of jobs may take to be written and settled at a shutdown (seconds).
 _LAST_FLUSH_S = 1.0
-_LOG_RETRY_S = 1.0
 
 
 class Runner:
@@ -42,12 +47,14 @@ class Runner:
         settings: Settings,
         node: str,
         engines: EngineClient,
-        writers: Mapping[str, EventWriter],
+        writers: Mapping[str, Writer],
         leases: LeaseKeeper,
         spool: SettlementSpool,
         metrics: BrokerMetrics,
+        memory: EventLog,
         redis_log: RedisLog | None,
         on_end: Callable[[LiveJob], Awaitable[None]],
+        targets: Callable[[Grant], list[EngineTarget]],
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -57,27 +64,31 @@ class Runner:
         self._engines = engines
         self._writers = writers
         self._leases = leases
-        self._spool = spool
-        self._metrics = metrics
+        self._memory = memory
         self._redis_log = redis_log
-        self._on_end = on_end
+        self._metrics = metrics
+        self._ending = Ending(node, spool, metrics, on_end, clock)
+        self._grace = Grace(redis_log)
+        self._targets = targets
         self._clock = clock
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[LiveJob, asyncio.Task[None]] = {}
         self.jobs: dict[str, LiveJob] = {}
 
-    def start(self, head: JobHead, epoch: int) -> LiveJob:
-        """Begins a new job."""
-        live = self._live(head, epoch, Window(WINDOW_BYTES), self._relay(head))
+    def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
+        """Begins a new job. `leased_at`: monotonic time at which its lease was asked for."""
+        live = self._live(head, epoch, Window(WINDOW_BYTES), self._relay(head), leased_at)
         if head.grant.degraded_until is not None:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
             live.notice("not_resumable", "the event log is away: this job lives on one broker")
-        self._spawn(live, head, prefix="")
+        self._spawn(live, head, text="")
         return live
 
-    def take_over(self, orphan: Orphan, events: list[Event]) -> LiveJob:
+    def take_over(
+        self, orphan: Orphan, events: list[Event], leased_at: float | None = None
+    ) -> LiveJob:
         """Goes on with a job whose relay has died, where the text can be continued."""
         head = orphan.state.head
         relay = self._relay(head)
@@ -85,16 +96,20 @@ class Runner:
         whole = relay.last_seq == orphan.state.last_seq
         relay.last_seq = orphan.state.last_seq
         window = Window(WINDOW_BYTES, relay.last_seq)
-        live = self._live(head, orphan.epoch, window, relay)
+        live = self._live(head, orphan.epoch, window, relay, leased_at)
+        live.engine = orphan.state.engine
         if orphan.cancelled:
             live.cancel("client")
-        elif not (whole and _continuable(head, relay)):
-            live.fail("relay_lost", "the broker died and this answer cannot be continued")
+        elif orphan.lapsed + self._settings.relay_ttl >= self._settings.max_pause:
+            # A relay that lived through this has told its viewers so, and settled.
+            live.fail("log_unavailable", "the event log did not answer for too long")
+        elif (reason := _lost(live, self._targets(head.grant), whole=whole)) is not None:
+            live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
             if relay.produced >= head.grant.limits.max_tokens:
                 live.finish("length")
-        self._spawn(live, head, prefix=text)
+        self._spawn(live, head, text=text)
         return live
 
     def cancel(self, job_id: str, reason: str) -> bool:
@@ -104,32 +119,45 @@ class Runner:
             live.cancel(reason)
         return live is not None
 
+    def running_for(self, user_id: str) -> int:
+        """How many jobs of a user run here."""
+        return sum(live.head.user_id == user_id and live.running for live in self.jobs.values())
+
     def viewer_joined(self, live: LiveJob) -> None:
         """One more viewer on this broker: the grace, if it runs, is over."""
-        live.viewers += 1
-        _disarm(live)
+        self._grace.joined(live)
 
     def viewer_left(self, live: LiveJob) -> None:
         """One less; the last one starts the grace."""
-        live.viewers -= 1
-        if live.viewers == 0:
-            self._arm_grace(live)
+        self._grace.left(live)
 
     async def renew(self) -> None:
-        """Renews the relays' leases in the log until cancelled."""
+        """Renews the relays' leases in the log until cancelled; sooner after a failure."""
+        ttl = self._settings.relay_ttl
         while self._redis_log is not None:
-            await asyncio.sleep(self._settings.relay_ttl / 4)
-            held = [
-                job_id
-                for job_id, live in self.jobs.items()
-                if live.head.durability != "none" and not live.window.moved
-            ]
-            if not held:
-                continue
-            try:
-                await self._redis_log.renew(held)
-            except LogUnavailable as error:
-                _LOG.debug("relay leases not renewed: %s", error)
+            renewed = await together(
+                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home())
+            )
+            await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
+
+    async def _renew_home(self, log: RedisLog, jobs: list[LiveJob]) -> bool:
+        """Homes do not wait for each other: only the jobs of one that is away lapse."""
+        asked_at = self.monotonic()
+        try:
+            await log.renew([live.head.job_id for live in jobs])
+        except LogUnavailable as error:
+            _LOG.debug("relay leases not renewed: %s", error)
+            return False
+        for live in jobs:
+            live.renewed(asked_at)
+        return True
+
+    def _by_home(self) -> Iterable[list[LiveJob]]:
+        homes: dict[Home | None, list[LiveJob]] = {}
+        for job_id, live in self.jobs.items():
+            if live.head.durability != "none" and not live.window.moved:
+                homes.setdefault(home_of(job_id), []).append(live)
+        return homes.values()
 
     async def finished(self) -> None:
         """Returns once no job runs here; the caller sets the time limit."""
@@ -145,6 +173,12 @@ class Runner:
         if ending:
             await asyncio.wait(ending, timeout=_LAST_FLUSH_S)
         await end(self._tasks)
+        await self._grace.aclose()
+
+    def _log(self, head: JobHead) -> EventLog:
+        if head.durability == "none" or self._redis_log is None:
+            return self._memory
+        return self._redis_log
 
     def _relay(self, head: JobHead) -> Relay:
         return Relay(
@@ -154,7 +188,11 @@ class Runner:
             prompt_estimate=head.prompt_estimate,
         )
 
-    def _live(self, head: JobHead, epoch: int, window: Window, relay: Relay) -> LiveJob:
+    def _live(
+        self, head: JobHead, epoch: int, window: Window, relay: Relay, leased_at: float | None
+    ) -> LiveJob:
+        leased_at = self.monotonic() if leased_at is None else leased_at
+        shared = head.durability != "none"
         live = LiveJob(
             head,
             epoch,
@@ -162,33 +200,43 @@ class Runner:
             window,
             self._writers[head.durability],
             clock=self._clock,
-            monotonic=self._monotonic,
+            monotonic=self.monotonic,
             buffer_max=self._settings.relay_buffer,
             max_pause=self._settings.max_pause,
+            tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
         )
         self.jobs[head.job_id] = live
         return live
 
-    def _spawn(self, live: LiveJob, head: JobHead, prefix: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(live, head, prefix))
+    def _spawn(self, live: LiveJob, head: JobHead, text: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(live, head, text))
         self._tasks.add(task)
         self._runs[live] = task
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, live: LiveJob, head: JobHead, prefix: str) -> None:
+    async def _run(self, live: LiveJob, head: JobHead, text: str) -> None:
         grant = head.grant
-        self._leases.hold(grant.lease.id)
+        self._leases.hold(grant.lease.id, head.user_id)
         if live.terminal is None:
             left = head.created_at + grant.limits.deadline_s - self._clock()
             live.after(max(0.0, left), lambda: live.cancel("deadline"))
-        self._arm_grace(live)
-        targets = [grant.engine, *grant.fallbacks]
-        call = _call(head, prefix, live.relay.produced)
-        run = EngineRun(live, targets, self._engines, call)
+        self._grace.arm(live)
+        log = self._log(head)
+        run = EngineRun(
+            live,
+            self._targets(head.grant),
+            self._engines,
+            log,
+            _call(head),
+            patience=self._settings.max_pause,
+            moved=self._metrics.engine_moves.inc,
+        )
         try:
-            await run.start()
+            await run.start(text)
+            # Not to be kept for as long as the job runs: it may be as long as its log.
+            del text
             await live.done.wait()
-            await self._settle(live)
+            await self._ending.settle(live, log)
         except asyncio.CancelledError:
             live.release()
             await self._hand_over(live)
@@ -208,70 +256,20 @@ class Runner:
         except LogUnavailable:
             _LOG.warning("%s: not handed over, its lease will end", live.head.job_id)
 
-    def _arm_grace(self, live: LiveJob) -> None:
-        grace = live.head.grant.limits.detach_grace_s
-        if grace is not None and live.viewers == 0 and live.running:
-            self._arm_grace_for(live, grace)
 
-    def _arm_grace_for(self, live: LiveJob, seconds: float) -> None:
-        _disarm(live)
-        live.grace = live.after(seconds, lambda: self._spawn_grace(live))
-
-    def _spawn_grace(self, live: LiveJob) -> None:
-        live.grace = None
-        task = asyncio.get_running_loop().create_task(self._grace_over(live))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _grace_over(self, live: LiveJob) -> None:
-        if live.viewers or not live.running:
-            return
-        if self._redis_log is not None and live.head.durability != "none":
-            try:
-                left = await self._redis_log.seen_for(live.head.job_id)
-            except LogUnavailable:
-                left = _LOG_RETRY_S
-            if live.viewers or live.grace is not None:
-                return
-            if left > 0:
-                self._arm_grace_for(live, left)
-                return
-        live.cancel("disconnect")
-
-    async def _settle(self, live: LiveJob) -> None:
-        """Reports the end, once, by whoever wrote it."""
-        if live.terminal is None or live.fenced:
-            return
-        self._metrics.job_ended(live.terminal.name, live.head.kind, live.terminal.body())
-        settlement = settlement_of(
-            live.head,
-            live.terminal,
-            node=self._node,
-            first_token_at=live.relay.gaps.first,
-            ended_at=live.ended_at or self._clock(),
-        )
-        self._spool.add(settlement)
-        await self._on_end(live)
-
-
-def _call(head: JobHead, prefix: str, produced: int) -> EngineCall:
+def _call(head: JobHead) -> EngineCall:
     members = dict(head.call)
     members["stop"] = tuple(members.get("stop", ()))
-    return EngineCall(
-        model=head.grant.engine.model,
-        max_tokens=max(1, head.grant.limits.max_tokens - produced),
-        prefix=prefix,
-        **members,
-    )
+    grant = head.grant
+    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
 
 
-def _disarm(live: LiveJob) -> None:
-    if live.grace is not None:
-        live.grace.cancel()
-        live.grace = None
-
-
-def _continuable(head: JobHead, relay: Relay) -> bool:
-    """May the text be continued from its prefix (CONTRACT, promise 4)?"""
-    guided = head.call.get("tools") or head.call.get("response_format")
-    return not (guided or relay.tool_calls or relay.reasoned)
+def _lost(live: LiveJob, targets: list[EngineTarget], *, whole: bool) -> str | None:
+    """Why a job whose relay has died cannot go on; None if it can."""
+    if not whole:
+        return "its log cannot be read whole"
+    if reason := obstacle(live.head, live.relay):
+        return reason
+    if not able(targets, range(len(targets)), begun=live.relay.said):
+        return "no engine goes on behind a text"
+    return None

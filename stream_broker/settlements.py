@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,9 +25,17 @@ _RETRY_S = 1.0
 
 
 class SettlementSpool:
-    """A bounded queue of settlements with a file behind it. `max_bytes` bounds both."""
+    """A bounded queue of settlements with a file behind it. `max_bytes` bounds both;
+    `dropped` is called for each one that does not fit."""
 
-    def __init__(self, path: Path, control: ControlClient, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        control: ControlClient,
+        *,
+        max_bytes: int,
+        dropped: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._control = control
         self._max_bytes = max_bytes
@@ -34,17 +43,21 @@ class SettlementSpool:
         self._wake = asyncio.Event()
         self._bytes = 0
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self.dropped = 0
+        self._dropped = dropped
         self._load()
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def add(self, settlement: Settlement) -> None:
-        """Takes a settlement. When the spool is full it is dropped, counted and logged."""
+        """Takes a settlement. When the spool is full its text goes first, then all of it:
+        it is dropped, counted and logged."""
         line = msgspec.json.encode(settlement) + b"\n"
+        if self._bytes + len(line) > self._max_bytes and settlement.final_text is not None:
+            settlement = msgspec.structs.replace(settlement, final_text=None)
+            line = msgspec.json.encode(settlement) + b"\n"
         if self._bytes + len(line) > self._max_bytes:
-            self.dropped += 1
+            self._dropped()
             _LOG.error("the settlement spool is full: %s is dropped", settlement.job_id)
             return
         self._write(line)

@@ -15,8 +15,19 @@ _OUTCOMES: dict[str, Outcome] = {
 }
 
 
+# A settlement travels in one request body, and waits in the spool while .25 is away.
+FINAL_TEXT_MAX = 128 << 10
+
+
 def settlement_of(
-    head: JobHead, terminal: Event, *, node: str, first_token_at: float | None, ended_at: float
+    head: JobHead,
+    terminal: Event,
+    *,
+    engine: str,
+    node: str,
+    first_token_at: float | None,
+    ended_at: float,
+    final_text: str | None = None,
 ) -> Settlement:
     """The settlement for a job that ended with `terminal`. Times in Unix seconds."""
     body = terminal.body()
@@ -26,7 +37,7 @@ def settlement_of(
         lease_id=head.grant.lease.id,
         user_id=head.user_id,
         model=head.model,
-        engine=head.grant.engine.kind,
+        engine=engine,
         node=node,
         outcome=_OUTCOMES[terminal.name],
         code=body.get("code") or body.get("reason") or body.get("finish_reason"),
@@ -35,4 +46,13 @@ def settlement_of(
         first_token_at=first_token_at,
         ended_at=ended_at,
         session_id=head.session_id,
+        final_text=final_text,
     )
+
+
+def bounded_text(text: str) -> str:
+    """The beginning of a text that takes FINAL_TEXT_MAX bytes at most, in whole characters."""
+    raw = text.encode()
+    if len(raw) <= FINAL_TEXT_MAX:
+        return text
+    return raw[:FINAL_TEXT_MAX].decode(errors="ignore")

@@ -24,8 +24,8 @@ ROOMS: dict[str, set[str]] = {
 # The pure core: time is an argument, I/O is somebody else's. Files or whole folders.
 PURE = [
     "contracts",
-    "inventory/model.py",
     "ingress",
+    "inventory/model.py",
     "okome/backoff.py",
     "okome/banner.py",
     "okome/plan.py",
@@ -36,10 +36,13 @@ PURE = [
     "stream_broker/gaps.py",
     "stream_broker/ids.py",
     "stream_broker/log/keys.py",
+    "stream_broker/pacer.py",
+    "stream_broker/patience.py",
     "stream_broker/record.py",
     "stream_broker/relay.py",
     "stream_broker/settling.py",
     "stream_broker/views",
+    "stream_broker/wheel.py",
     "stream_broker/window.py",
 ]
 IMPURE = {

@@ -16,12 +16,12 @@ from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
 from contracts.policy import SCOPE_GENERATE, PolicySnapshot
 from contracts.problems import ProblemError
 from control_plane.auth import Proof, examine, is_service, require_scope, unauthenticated
-from control_plane.grants import INSPECTION, PACING, choose_engine, find_model, limits_for
+from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
 from control_plane.plane import Plane
 from control_plane.policy import build_snapshot, etag, matches
 from control_plane.settlements import check_settlement
 from control_plane.store.accounts import identify, key_entries, revoked_tokens
-from control_plane.store.leases import renew_leases, reserve, take_lease
+from control_plane.store.leases import acquire_leases, renew_leases, reserve, take_lease
 from control_plane.store.usage import settle
 from control_plane.web import decode, respond
 
@@ -32,6 +32,13 @@ class LeaseIds(msgspec.Struct, frozen=True):
     """Body of `POST /internal/v1/leases/renew`."""
 
     ids: list[str]
+
+
+class LostLeases(msgspec.Struct, frozen=True):
+    """Body of `POST /internal/v1/leases/acquire`: lease id -> user id, of jobs that run."""
+
+    leases: dict[str, str]
+    node: str
 
 
 class Internal:
@@ -45,6 +52,7 @@ class Internal:
         table: list[tuple[str, str, Endpoint]] = [
             ("POST", "/grants", self.grant),
             ("POST", "/leases/renew", self.renew_many),
+            ("POST", "/leases/acquire", self.acquire_many),
             ("POST", "/leases/{lease_id}/renew", self.renew),
             ("POST", "/settlements", self.settle),
             ("POST", "/tools/{name}/invoke", self.invoke_tool),
@@ -107,12 +115,12 @@ class Internal:
             grant_id=grant_id,
             user_id=identity.user_id,
             tier=identity.tier,
-            engine=engine,
-            fallbacks=fallbacks,
+            engine=plane.prober.proven(engine),
+            fallbacks=[plane.prober.proven(fallback) for fallback in fallbacks],
             limits=limits,
             tools=[],
             inspection=INSPECTION,
-            pacing=PACING,
+            pacing=plane.pacing,
             lease=Lease(id=lease_id, ttl_s=rule.ttl_s),
             reservation=Reservation(tokens=tokens),
         )
@@ -127,6 +135,15 @@ class Internal:
         """Keeps many slots in one call: 200 `{unknown: [ids that hold none]}`."""
         body = await decode(request, LeaseIds, self._plane.settings.body_max)
         return respond({"unknown": await self._renew(body.ids)})
+
+    async def acquire_many(self, request: Request) -> Response:
+        """Takes slots for jobs that run already: 200 `{refused: [ids without a slot]}`."""
+        body = await decode(request, LostLeases, self._plane.settings.body_max)
+        plane, now = self._plane, self._plane.clock()
+        refused = await plane.database.write(
+            lambda c: acquire_leases(c, body.leases, body.node, plane.lease_rule, now)
+        )
+        return respond({"refused": refused})
 
     async def _renew(self, ids: list[str]) -> list[str]:
         plane, now = self._plane, self._plane.clock()
@@ -173,7 +190,8 @@ class Internal:
             keys=key_entries(connection, now),
             revoked=revoked_tokens(connection, now),
             public_keys=plane.signer.jwks,
-            models=plane.models,
+            models=plane.prober.proven_models(plane.models),
             limits=plane.limits,
+            pacing=plane.pacing,
             now=now,
         )

@@ -39,10 +39,17 @@ class Operations:
         They do for `?engines=up`, which a launcher asks before it says that all is ready.
         """
         await self._plane.database.read(_nothing)
-        down = [url for url, state in self._plane.engines.states.items() if not state.healthy]
-        if down and request.query_params.get("engines") == "up":
-            raise ProblemError("no_engine", f"{down[0]} does not answer")
+        if request.query_params.get("engines") == "up":
+            self._check_engines()
         return respond({"status": "ready"})
+
+    def _check_engines(self) -> None:
+        """Raises ProblemError `no_engine` while one is down, or still to be probed."""
+        for url, state in self._plane.engines.states.items():
+            if not state.healthy:
+                raise ProblemError("no_engine", f"{url} does not answer")
+        for engine in self._plane.prober.untried:
+            raise ProblemError("no_engine", f"{engine.base_url} is being probed")
 
     async def metrics(self, _: Request) -> Response:
         """The exposition of `control_plane/metrics.py`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from control_plane.leases import LeaseRule
 
@@ -72,6 +72,42 @@ def _revive(connection: sqlite3.Connection, lease_id: str, rule: LeaseRule, now:
         return False
     connection.execute(
         "UPDATE leases SET expires_at = ? WHERE id = ?", (rule.expiry(now), lease_id)
+    )
+    return True
+
+
+def acquire_leases(
+    connection: sqlite3.Connection,
+    holders: Mapping[str, str],
+    node: str,
+    rule: LeaseRule,
+    now: float,
+) -> list[str]:
+    """Takes slots for jobs that run, lease id -> user id; returns the ids for which the user
+    has none left. Lease ids that hold a slot already keep it."""
+    return [
+        lease_id
+        for lease_id, user_id in holders.items()
+        if not _acquire(connection, lease_id, user_id, node, rule, now)
+    ]
+
+
+def _acquire(
+    connection: sqlite3.Connection,
+    lease_id: str,
+    user_id: str,
+    node: str,
+    rule: LeaseRule,
+    now: float,
+) -> bool:
+    if not renew_leases(connection, [lease_id], rule, now):
+        return True
+    known = connection.execute("SELECT 1 FROM users WHERE id = ?", (user_id,)).fetchone()
+    if known is None or not rule.admits(live_leases(connection, user_id, now)):
+        return False
+    connection.execute(
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)",
+        (lease_id, user_id, node, now, rule.expiry(now)),
     )
     return True
 

@@ -12,7 +12,8 @@ _HTTP_ERRORS: Final = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
 class HttpAnswer:
-    """Takes the bytes of one answer.
+    """Takes the bytes of one answer. `headers`, if given, is filled: lower case, the last
+    of each name.
 
     Attributes: `heard`, whether a byte has come; `status`, 0 until the head is whole;
     `complete`, the body's end was seen; `broken`, the bytes are not HTTP, or the head is
@@ -22,6 +23,7 @@ class HttpAnswer:
     __slots__ = (
         "_delimited",
         "_head_bytes",
+        "_headers",
         "_http",
         "_keep_alive",
         "_parts",
@@ -31,7 +33,8 @@ class HttpAnswer:
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, headers: dict[str, str] | None = None) -> None:
+        self._headers = headers
         self._http = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._head_bytes = 0
@@ -74,10 +77,13 @@ class HttpAnswer:
         """More than one answer to one request spoils the connection."""
         self.broken |= self.complete
 
-    def on_header(self, name: bytes, _value: bytes) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
         """Notes whether the body itself says where it ends."""
-        if name.lower() in (b"content-length", b"transfer-encoding"):
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
             self._delimited = True
+        if self._headers is not None:
+            self._headers[name.decode("latin-1")] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Notes the status, unless the answer is an interim one (1xx)."""

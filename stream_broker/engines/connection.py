@@ -91,9 +91,14 @@ class EngineConnection(asyncio.Protocol):
         """A byte of the current answer has come."""
         return self._answer is not None and self._answer.heard
 
-    def send(self, request: bytes, exchange: Exchange) -> None:
-        """Sends a request; the connection is open and carries no other exchange."""
-        self._answer = HttpAnswer()
+    def send(
+        self, request: bytes, exchange: Exchange, headers: dict[str, str] | None = None
+    ) -> None:
+        """Sends a request; the connection is open and carries no other exchange.
+
+        `headers`, if given, is filled with those of the answer.
+        """
+        self._answer = HttpAnswer(headers)
         self._exchange = exchange
         self.used += 1
         self.heard_at = self._clock()

@@ -7,9 +7,13 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from stream_broker.engines.origin import Origin
+
+# An engine whose machine has lost its power says nothing, as one that thinks: after 2 s of
+# silence its kernel is asked every second, and after three questions it is gone.
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3))
 
 P = TypeVar("P", bound=asyncio.Protocol)
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
@@ -46,6 +50,10 @@ async def _connect(
         # Before connect, for it sets the window; small, for a socket that can hold
         # megabytes is drained for as long before another one is read.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         await loop.sock_connect(sock, address)
     except BaseException:
         sock.close()

@@ -3,8 +3,9 @@
 Errors:
 
     LogError
-    ├── LogUnavailable   the store does not answer now; ask again
-    └── Fenced           another relay owns the job; stop
+    ├── LogUnavailable       the store does not answer now; ask again
+    │   └── Unacknowledged   it has the write, but its replicas have not said so
+    └── Fenced               another relay owns the job; stop
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class LogError(Exception):
 
 class LogUnavailable(LogError):
     """The store does not answer, or answers that it cannot write."""
+
+
+class Unacknowledged(LogUnavailable):
+    """The write is in the store, and may be lost with it: too few replicas answer."""
 
 
 class Fenced(LogError):
@@ -55,11 +60,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job whose relay has stopped renewing, now owned under `epoch`."""
+    """A job whose relay has stopped renewing, now owned under `epoch`.
+
+    `lapsed`: seconds for which its lease had ended; 0 when it was given up.
+    """
 
     state: JobState
     epoch: int
     cancelled: bool
+    lapsed: float = 0.0
 
 
 class EventLog(Protocol):
@@ -81,6 +90,9 @@ class EventLog(Protocol):
 
     async def state(self, job_id: str) -> JobState | None:
         """The job's record, or None when there is none."""
+
+    async def note_engine(self, job_id: str, epoch: int, engine: int) -> None:
+        """Says which engine of the grant serves the job now; an old `epoch` says nothing."""
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """Claims `key` for `claim`, or returns the claim that stands.

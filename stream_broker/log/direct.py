@@ -18,7 +18,7 @@ class DirectWriter:
 
     def add(self, job: Writable, events: list[Event]) -> None:
         """Stores events and says so."""
-        outcome = self._log.put(job.to_append(events))
+        outcome = self._log.extend(job.job_id, events) or self._log.put(job.to_append(events))
         if outcome == "stored":
             job.stored(events[-1].seq)
         else:

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from inventory.model import Cluster
-from stream_broker.ids import home_of
+from stream_broker.ids import Home, home_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ class Keys:
         """Stream: cancellations for whoever relays jobs of this tag."""
         return f"okome:{{{self.tag}}}:control"
 
+    @property
+    def touched(self) -> str:
+        """String: written before WAIT by who has only read, so that WAIT covers what was read."""
+        return f"okome:{{{self.tag}}}:touched"
+
     def wake(self, process: str) -> str:
         """Stream that interrupts this process's blocking read."""
         return f"okome:{{{self.tag}}}:wake:{process}"
@@ -58,14 +63,17 @@ class KeySpace:
     """Which keys belong to a job or a claim, by the inventory's table of hash tags."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
         self.tags = cluster.log_tags()
+        self._of_home = {
+            str(Home(node.number, worker)): Keys(tag)
+            for node in cluster.role("stream")
+            for worker, tag in enumerate(node.log_tags)
+        }
 
     def of_job(self, job_id: str) -> Keys | None:
         """Keys of a job's home, or None when the id names none in this cluster."""
-        home = home_of(job_id)
-        tag = self._cluster.log_tag(home.node, home.worker) if home else None
-        return Keys(tag) if tag else None
+        keys = self._of_home.get(job_id.partition("-")[0])
+        return keys if keys is not None and home_of(job_id) is not None else None
 
     def of_claim(self, key: str) -> Keys:
         """Claims spread over all tags, the same way on every broker."""

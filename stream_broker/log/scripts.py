@@ -26,30 +26,51 @@ return tonumber(redis.call('HGET', KEYS[1], 'epoch'))
 )
 
 # KEYS: job, log, relays.
-# ARGV: job id, epoch, first_token_at, ended_at, end name, log ttl s, record ttl s,
+# ARGV: job id, epoch, log ttl s, record ttl s, first_token_at, durable, ended_at, end name,
 #       then seq, name, data of each event.
+# `durable`: up to here replicas are known to have the log; '' where there are none to ask.
 # Returns 1 stored, 0 fenced, -1 missing (no record), -2 a gap before the first event.
+# It writes something in every case in which it returns 1: WAIT then waits for just that.
 APPEND = """
 local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
 if not job[1] then return -1 end
 if job[1] ~= ARGV[2] then return 0 end
 local last = tonumber(job[2])
-for i = 8, #ARGV, 3 do
+for i = 9, #ARGV, 3 do
   local seq = tonumber(ARGV[i])
   if seq > last then
     if seq ~= last + 1 then return -2 end
-    redis.call('XADD', KEYS[2], seq .. '-0', 'n', ARGV[i + 1], 'd', ARGV[i + 2])
+    redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'n', ARGV[i + 1], 'd', ARGV[i + 2])
     last = seq
   end
 end
-redis.call('HSET', KEYS[1], 'last_seq', last, 'first_token_at', ARGV[3])
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[1], 'ended_at', ARGV[4], 'end_name', ARGV[5], 'end', ARGV[#ARGV])
+redis.call('HSET', KEYS[1], 'last_seq', last, 'first_token_at', ARGV[5], 'durable', ARGV[6])
+if ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[1], 'ended_at', ARGV[7], 'end_name', ARGV[8], 'end', ARGV[#ARGV])
   redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('EXPIRE', KEYS[2], ARGV[6])
-  redis.call('EXPIRE', KEYS[1], ARGV[7])
+  redis.call('EXPIRE', KEYS[2], ARGV[3])
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
 elseif job[2] == '0' then
-  redis.call('EXPIRE', KEYS[2], ARGV[7])
+  redis.call('EXPIRE', KEYS[2], ARGV[4])
+end
+return 1
+"""
+
+# KEYS: job, relays. ARGV: job id. Takes back a record that nobody has begun to run. Returns 0
+# when somebody has.
+DISCARD = """
+local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
+if not job[1] then return 1 end
+if job[1] ~= '1' or job[2] ~= '0' then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1
+"""
+
+# KEYS: job. ARGV: epoch, number of the engine that serves.
+NOTE_ENGINE = """
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'engine', ARGV[2])
 end
 return 1
 """
@@ -72,7 +93,8 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, A
 )
 
 # KEYS: job, relays. ARGV: job id, margin ms, lease ms.
-# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more.
+# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more. The record
+# then says for how many ms its lease had lapsed (0: it was given up).
 ACQUIRE = (
     _NOW
     + """
@@ -83,6 +105,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'end_nam
   return 0
 end
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[1], 'lapsed', tonumber(ends) == 0 and 0 or now - tonumber(ends))
 return redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 """
 )
@@ -104,6 +127,18 @@ redis.call('HSETNX', KEYS[1], 'cancel', ARGV[2])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'job', ARGV[1], 'reason', ARGV[2])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 1
+"""
+
+# KEYS: claim. ARGV: claim, ttl s. Returns the claim that stands. One that stands is written
+# once more: who relies on it waits until it is acknowledged.
+CLAIM = """
+local standing = redis.call('GET', KEYS[1])
+if standing then
+  redis.call('SET', KEYS[1], standing, 'KEEPTTL')
+  return standing
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]
 """
 
 # KEYS: claim. ARGV: expected, replacement, ttl s. Replaces a claim that nobody changed.

@@ -24,8 +24,9 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as Broken
 
-from stream_broker.log.base import LogUnavailable
+from stream_broker.log.base import LogUnavailable, Unacknowledged
 
 # Answers that say "not now" rather than "never". The client takes the error's word away
 # where it has a class for it, and puts other words before it in pipelines.
@@ -40,23 +41,38 @@ _PASSING = (
     TryAgainError,
 )
 _PASSING_WORDS = re.compile(r"\b(MISCONF|NOREPLICAS|BUSY)\b")
+# The same answers as they stand in a reply that no client has read yet.
+_PASSING_REPLY = re.compile(
+    "ASK|CLUSTERDOWN|LOADING|MASTERDOWN|MOVED|NOSCRIPT|OOM|READONLY|TRYAGAIN|MISCONF|NOREPLICAS"
+    "|BUSY|NOAUTH|UNBLOCKED|ERR max number of clients"
+)
 
 Script = tuple[str, Sequence[str], Sequence[Any]]
+Address = tuple[str, int]
+
+# How long the replicas may take to acknowledge a write (milliseconds). Less than any
+# client's timeout: a connection must not end because a replica is slow.
+WAIT_MS = 300
 
 
-def connect(host: str, port: int, *, timeout: float, connections: int = 64) -> Any:
-    """A client whose every call ends within `timeout` seconds; nothing is retried.
+def connect(
+    host: str, port: int, *, timeout: float, connections: int = 64, password: str = ""
+) -> Any:
+    """A client whose every call ends within `timeout` seconds.
 
+    Only a broken connection is tried once more: after a restart of the store every pooled
+    one is broken, and each would fail a call. So calls have to be repeatable.
     At most `connections` calls at once; the others wait for their turn, as long again.
     """
     pool = BlockingConnectionPool(
         host=host,
         port=port,
+        password=password or None,
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         max_connections=connections,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
         decode_responses=False,
     )
     return Redis.from_pool(pool)
@@ -78,6 +94,11 @@ async def translated() -> AsyncIterator[None]:
         raise LogUnavailable(type(error).__name__) from error
 
 
+def passing(word: str) -> bool:
+    """Does an error reply that begins like this say "not now" rather than "never"?"""
+    return bool(_PASSING_REPLY.match(word))
+
+
 class Scripts:
     """Runs Lua by digest and loads it where it is not known yet."""
 
@@ -89,27 +110,36 @@ class Scripts:
         (reply,) = await self.run_all([(source, keys, args)])
         return reply
 
-    async def run_all(self, calls: Sequence[Script]) -> list[Any]:
-        """Several scripts in one pipeline; the replies in order. Raises LogUnavailable."""
+    async def run_all(self, calls: Sequence[Script], acks: int = 0) -> list[Any]:
+        """Several scripts in one pipeline; the replies in order.
+
+        Raises LogUnavailable, also when fewer than `acks` replicas have it: then it may
+        be there all the same.
+        """
         async with translated():
-            replies = await self._pipeline(calls)
+            replies = await self._pipeline(calls, acks)
             if any(isinstance(reply, NoScriptError) for reply in replies):
                 for source in {call[0] for call in calls}:
                     await self._redis.script_load(source)
-                replies = await self._pipeline(calls)
+                replies = await self._pipeline(calls, acks)
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply
-            return replies
+        if acks and replies.pop() < acks:
+            raise Unacknowledged("too few replicas have it")
+        return replies
 
-    async def _pipeline(self, calls: Sequence[Script]) -> list[Any]:
+    async def _pipeline(self, calls: Sequence[Script], acks: int) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for source, keys, args in calls:
-                pipe.evalsha(_digest(source), len(keys), *keys, *args)
+                pipe.evalsha(digest(source), len(keys), *keys, *args)
+            if acks:
+                pipe.wait(acks, WAIT_MS)
             replies: list[Any] = await pipe.execute(raise_on_error=False)
             return replies
 
 
 @cache
-def _digest(source: str) -> str:
+def digest(source: str) -> str:
+    """What Redis knows a script by."""
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -3,6 +3,9 @@
 A process holds one tail, and so one connection, per home worker that it has viewers or
 relays of, whatever their number: a read over keys of several slots is refused by
 Redis Cluster, and a connection per viewer is what drowns others (lessons, 15).
+
+What was read is shown once replicas have it: a read may see what no replica has yet
+(`log/reading.py`), so behind each one that brought events stands a WAIT of its own.
 """
 
 from __future__ import annotations
@@ -12,34 +15,37 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import hiredis
+
 from stream_broker.events import EventEncoder
-from stream_broker.log.base import LogUnavailable
+from stream_broker.log.appending import wait
+from stream_broker.log.base import LogUnavailable, Unacknowledged
 from stream_broker.log.keys import Keys
-from stream_broker.log.redis import event_of
-from stream_broker.log.store import translated
+from stream_broker.log.link import Link
+from stream_broker.log.reading import event_of
+from stream_broker.log.resp import encode
+from stream_broker.log.store import passing
+from stream_broker.log.stores import COMMAND_TIMEOUT_S, Stores
 from stream_broker.tasks import end
 from stream_broker.window import Window
 
 _LOG = logging.getLogger(__name__)
 _BLOCK_MS = 2000
 _COUNT = 512
-_RETRY_S = 0.2
+_RETRY_S = 0.1
 
 OnCancel = Callable[[str, str], object]
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 class Tail:
     """Feeds the windows of followed jobs under one hash tag.
 
-    `redis` waits longer than a blocking read lasts; `commands` is for everything else;
     `on_cancel(job_id, reason)` hears what is said on the home's control stream.
     """
 
-    def __init__(
-        self, redis: Any, commands: Any, keys: Keys, process: str, on_cancel: OnCancel
-    ) -> None:
-        self._redis = redis
-        self._commands = commands
+    def __init__(self, stores: Stores, keys: Keys, process: str, on_cancel: OnCancel) -> None:
+        self._stores = stores
         self._keys = keys
         self._process = process
         self._on_cancel = on_cancel
@@ -47,7 +53,7 @@ class Tail:
         self._wake_id = "0"
         # From the oldest: a cancellation of a job that is not here, or has ended, does nothing.
         self._control_id = "0"
-        self._loop_task: asyncio.Task[None] | None = None
+        self._link: Link | None = None
         self._wakers: set[asyncio.Task[None]] = set()
 
     def follow(self, job_id: str, last: int, limit: int) -> Window:
@@ -72,18 +78,22 @@ class Tail:
         try:
             await self._run()
         finally:
+            self._hang_up()
             await end(self._wakers)
 
     async def _run(self) -> None:
         lost = False
         while True:
             try:
-                if lost:
-                    await self._check_records()
-                    lost = False
-                await self._read_once()
+                await self._read_once(lost)
+                lost = False
+            except Unacknowledged:
+                # The same is read again, and asked for again: WAIT has taken its time.
+                _LOG.debug("%s: not enough replicas answer", self._keys.tag)
             except Exception as error:
                 # A fault of ours is waited out too: all viewers of this home hang on it.
+                self._hang_up()
+                self._stores.suspect(self._keys.tag)
                 if not lost:
                     fault = None if isinstance(error, LogUnavailable) else error
                     _LOG.warning(
@@ -92,26 +102,55 @@ class Tail:
                 lost = True
                 await asyncio.sleep(_RETRY_S)
 
-    async def _read_once(self) -> None:
-        log_keys = {self._keys.log(job_id): job_id for job_id in self._windows}
-        streams: dict[str, str] = {
-            self._keys.wake(self._process): self._wake_id,
-            self._keys.control: self._control_id,
-        }
-        for key, job_id in log_keys.items():
-            streams[key] = f"{self._windows[job_id].last}-0"
-        async with translated():
-            reply = await self._redis.xread(streams, count=_COUNT, block=_BLOCK_MS)
-        for raw_key, entries in _pairs(reply):
-            key = raw_key.decode()
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    async def _read_once(self, lost: bool) -> None:
+        if self._link is None or self._link.closed:
+            self._link = await self._stores.link(self._keys.tag)
+        if lost:
+            await self._check_records()
+        log_keys = {self._keys.log(job_id).encode(): job_id for job_id in self._windows}
+        read: list[tuple[str, Entries]] = []
+        for key, entries in await self._xread(self._link, log_keys):
             if key in log_keys:
-                self._feed(log_keys[key], entries)
-            elif key == self._keys.control:
+                read.append((log_keys[key], entries))
+            elif key == self._keys.control.encode():
                 self._control_id = entries[-1][0].decode()
                 for _, fields in entries:
                     self._on_cancel(fields[b"job"].decode(), fields[b"reason"].decode())
             else:
                 self._wake_id = entries[-1][0].decode()
+        if read and self._stores.acks:
+            await self._confirm(self._link)
+        for job_id, entries in read:
+            self._feed(job_id, entries)
+
+    async def _xread(self, link: Link, log_keys: dict[bytes, str]) -> list[tuple[bytes, Entries]]:
+        keys = self._keys
+        names = [keys.wake(self._process).encode(), keys.control.encode(), *log_keys]
+        after = [self._wake_id.encode(), self._control_id.encode()]
+        after += [b"%d-0" % self._windows[job_id].last for job_id in log_keys.values()]
+        count, block = b"%d" % _COUNT, b"%d" % _BLOCK_MS
+        command = encode(b"XREAD", b"COUNT", count, b"BLOCK", block, b"STREAMS", *names, *after)
+        (reply,) = await link.call(command, 1, _BLOCK_MS / 1000 + COMMAND_TIMEOUT_S)
+        _refuse(reply)
+        return [
+            (key, [(entry_id, dict(zip(f[::2], f[1::2], strict=True))) for entry_id, f in entries])
+            for key, entries in reply or ()
+        ]
+
+    async def _confirm(self, link: Link) -> None:
+        """On the connection of the read, after a write: so all that was read is covered."""
+        acks = self._stores.acks
+        touch = encode(b"SET", self._keys.touched.encode(), b"1")
+        replies = await link.call(touch + wait(acks), 2, COMMAND_TIMEOUT_S)
+        for reply in replies:
+            _refuse(reply)
+        if replies[1] < acks:
+            raise Unacknowledged("too few replicas have what was read")
 
     def _feed(self, job_id: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         window = self._windows.get(job_id)
@@ -128,11 +167,10 @@ class Tail:
             self.unfollow(job_id)
 
     async def _check_records(self) -> None:
-        """After an outage: a job whose record is gone was lost with its store."""
+        """After an outage: a job whose record, or end, is gone was lost with its store."""
         for job_id, window in list(self._windows.items()):
-            async with translated():
-                known = await self._commands.exists(self._keys.job(job_id))
-            if not known:
+            last = await self._last_seq(job_id)
+            if last is None or int(last) < window.last:
                 self.unfollow(job_id)
                 members = {
                     "code": "log_unavailable",
@@ -143,6 +181,13 @@ class Tail:
                 encoder = EventEncoder(job_id)
                 window.abandon(encoder.other(window.durable + 1, "job_error", members))
 
+    async def _last_seq(self, job_id: str) -> bytes | None:
+        name = self._keys.job(job_id)
+        last: bytes | None = await self._stores.ask(
+            self._keys.tag, lambda redis: redis.hget(name, "last_seq")
+        )
+        return last
+
     def _interrupt(self) -> None:
         """Makes the blocking read return and start anew with the jobs of now."""
         task = asyncio.get_running_loop().create_task(self._write_wake())
@@ -151,21 +196,21 @@ class Tail:
 
     async def _write_wake(self) -> None:
         key = self._keys.wake(self._process)
-        try:
-            async with translated(), self._commands.pipeline(transaction=False) as pipe:
+
+        async def write(redis: Any) -> None:
+            async with redis.pipeline(transaction=False) as pipe:
                 pipe.xadd(key, {"w": "1"}, maxlen=1, approximate=False)
                 pipe.expire(key, 60)
                 await pipe.execute()
+
+        try:
+            await self._stores.ask(self._keys.tag, write)
         except LogUnavailable:
             # The read is failing too, and starts anew with the jobs of then.
             return
 
 
-def _pairs(reply: Any) -> Any:
-    """XREAD's reply as (key, entries) pairs, in RESP2's form and in RESP3's."""
-    if isinstance(reply, dict):
-        return [
-            (key, value[0] if value and isinstance(value[0], list) else value)
-            for key, value in reply.items()
-        ]
-    return reply or []
+def _refuse(reply: Any) -> None:
+    """Raises what an error reply says: LogUnavailable, or a fault of ours."""
+    if isinstance(reply, hiredis.ReplyError):
+        raise LogUnavailable(str(reply)) if passing(str(reply)) else reply

@@ -1,8 +1,10 @@
 """The one writer of a log in a process: all jobs' new events in one flush after another.
 
 While a flush is under way the next one gathers; so the log is asked once per round
-trip, however many tokens arrive. A flush that fails is repeated until it is answered:
-appends are numbered and fenced, so a repetition writes nothing twice.
+trip, however many tokens arrive, and at most once in `gather` seconds: the first token
+after a silence goes at once, under load each flush carries several. A flush that fails is
+repeated until it is answered: appends are numbered and fenced, so a repetition writes
+nothing twice.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from stream_broker.events import Event
 from stream_broker.log.base import Append, EventLog, LogUnavailable, Outcome
 
 _LOG = logging.getLogger(__name__)
-_RETRY_S = (0.05, 0.1, 0.2, 0.5)
+_RETRY_S = (0.05, 0.1, 0.2)
 _FLUSH_EVENTS = 2048
 
 
 class Writable(Protocol):
     """A job whose events are written."""
+
+    @property
+    def job_id(self) -> str:
+        """Its id."""
 
     def to_append(self, events: list[Event]) -> Append:
         """The events with what belongs to them."""
@@ -36,12 +42,23 @@ class Writable(Protocol):
         """The log has not answered since the monotonic time `since`."""
 
 
+class Writer(Protocol):
+    """Where a job's events go to be written."""
+
+    def add(self, job: Writable, events: list[Event]) -> None:
+        """Queues events of a job, in order."""
+
+    def drop(self, job: Writable) -> None:
+        """Forgets what is queued for a job."""
+
+
 class LogWriter:
     """Batches appends of all jobs. `run` is owned by the composition root."""
 
-    def __init__(self, log: EventLog, clock: Callable[[], float]) -> None:
+    def __init__(self, log: EventLog, clock: Callable[[], float], gather: float = 0.0) -> None:
         self._log = log
         self._clock = clock
+        self._gather_s = gather
         self._queues: dict[Writable, list[Event]] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -65,10 +82,16 @@ class LogWriter:
 
     async def run(self) -> None:
         """Flushes until cancelled."""
+        now = asyncio.get_running_loop().time
+        began = float("-inf")
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queues:
+                early = began + self._gather_s - now()
+                if early > 0:
+                    await asyncio.sleep(early)
+                began = now()
                 await self._flush()
             self._idle.set()
 

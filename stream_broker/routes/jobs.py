@@ -94,10 +94,9 @@ async def _stream(context: Context, principal: Principal, request: Request) -> R
 
 def _created(state: JobState) -> dict[str, Any]:
     job_id = state.head.job_id
-    status = state.status if state.last_seq else "queued"
     return {
         "job_id": job_id,
         "stream_url": f"/v1/stream?job_id={job_id}",
-        "status": status,
+        "status": state.status,
         "created_at": state.head.created_at,
     }

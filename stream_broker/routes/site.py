@@ -82,6 +82,8 @@ def site_routes(context: Context) -> list[BaseRoute]:
             raise ProblemError("draining", "This broker takes no new jobs")
         if not context.policy.ready:
             raise ProblemError("control_plane_unavailable", "No policy has arrived yet")
+        if context.log_away():
+            raise ProblemError("log_unavailable", "New jobs are better off at another home")
         return json_response({"status": "ready", "node": context.node})
 
     async def streamz(_: Request) -> Response:

@@ -23,6 +23,8 @@ API_KEY = "ok_" + "A" * 43
 SESSION_KEY = Ed25519PrivateKey.generate()
 NOW = 1_800_000_000.0
 HOST = "http://okome.test"
+# One end in each of the two wires.
+CONTINUED = b'data: {"choices":[{"finish_reason":"length"}]}\n{"done":true}\n'
 
 
 class Clock:
@@ -36,9 +38,13 @@ class Clock:
 
 
 class Engines(httpx.AsyncBaseTransport):
-    """Every engine answers 200, but those whose host is in `down`."""
+    """Every engine answers 200, but those whose host is in `down`.
+
+    A probe decides nothing, until `continues` says that a text is continued.
+    """
 
     def __init__(self) -> None:
+        self.continues = False
         self.down: set[str] = set()
         self.asked: list[str] = []
 
@@ -46,6 +52,8 @@ class Engines(httpx.AsyncBaseTransport):
         self.asked.append(str(request.url))
         if request.url.host in self.down:
             raise httpx.ConnectError("refused", request=request)
+        if request.method == "POST" and self.continues:
+            return httpx.Response(200, content=CONTINUED, request=request)
         return httpx.Response(200, request=request)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contracts.policy import KeyEntry, PolicySnapshot
-from control_plane.grants import models_of, policy_limits
+from control_plane.grants import models_of, pacing_of, policy_limits
 from control_plane.policy import build_snapshot, etag, matches
 from inventory.settings import Settings
 from tests.control_plane.harness import NOW, cluster
@@ -22,6 +22,7 @@ def snapshot(**changes: Any) -> PolicySnapshot:
         "public_keys": [],
         "models": models_of(cluster(), 0),
         "limits": policy_limits(Settings()),
+        "pacing": pacing_of(Settings()),
         "now": NOW,
     }
     return build_snapshot(**(content | changes))
@@ -42,6 +43,7 @@ def test_time_and_order_do_not_change_the_version() -> None:
         {"public_keys": [{"kid": "1"}]},
         {"models": []},
         {"limits": policy_limits(Settings(max_tokens=1))},
+        {"pacing": pacing_of(Settings(pacing="off"))},
     ],
 )
 def test_any_content_changes_the_version(change: dict[str, Any]) -> None:

@@ -15,15 +15,22 @@ from okome.paths import cache_dir
 from tests.support.cluster import Cluster
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The running cluster. A test that stops a node starts it again."""
+def reason_without_engine() -> str | None:
+    """Why no cluster can be started here; None if one can."""
     if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("the embedded engine (xllamacpp) is not installed")
+        return "the embedded engine (xllamacpp) is not installed"
     try:
         ensure_model(cache_dir(os.environ), lambda _: None)
     except OkomeError as error:
-        pytest.skip(f"the model cannot be had: {error}")
+        return f"the model cannot be had: {error}"
+    return None
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The running cluster. A test that stops a node starts it again."""
+    if reason := reason_without_engine():
+        pytest.skip(reason)
     # The third octet keeps two test runs on one machine apart.
     running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{os.getpid() % 250}.")
     try:

@@ -74,6 +74,30 @@ async def test_a_killed_broker_s_job_is_continued_by_another(
     await whole(cluster)
 
 
+async def test_a_frozen_broker_that_wakes_again_says_nothing_of_its_own(
+    cluster: Cluster, http: httpx.AsyncClient
+) -> None:
+    job_id = await start(http, cluster.url, 200)
+    home = f"okome-node-{job_id[1:3]}"
+    other = next(f"okome-node-0{n}" for n in (3, 4, 5, 6) if f"okome-node-0{n}" != home)
+    pid = cluster.node(home)["pid"]
+    near = Reader(http, cluster.broker_url(home), job_id)
+    far = Reader(http, cluster.broker_url(other), job_id)
+    await near.read(until=10)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        elsewhere = await far.read()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    seen = await near.read()
+
+    assert numbered(elsewhere)
+    assert [b.body["code"] for b in elsewhere if b.event == "notice"] == ["relay_moved"]
+    assert elsewhere[-1].event == "job_complete"
+    assert [(b.id, b.data) for b in seen] == [(b.id, b.data) for b in elsewhere]
+    await whole(cluster)
+
+
 async def test_a_killed_log_store_loses_nothing(cluster: Cluster, http: httpx.AsyncClient) -> None:
     job_id = await start(http, cluster.url, 150)
     reader = Reader(http, cluster.url, job_id)

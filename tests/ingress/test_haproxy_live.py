@@ -158,6 +158,18 @@ async def test_a_server_that_dies_while_it_is_asked_is_told_as_such(ingress: Ing
     assert [request.path for request in seen if request.method == "POST"] == ["/v1/jobs"]
 
 
+async def test_who_reads_a_job_never_hears_that_its_broker_died_meanwhile(
+    ingress: Ingress,
+) -> None:
+    ingress.brokers["n05w0"].dies_reading = True
+
+    read = await ingress.server_of(f"/v1/jobs/{JOB}")
+    changed = await post(ingress, f"/v1/jobs/{JOB}/cancel")
+
+    assert read not in (None, "n05w0")
+    assert_problem(changed, 502, "broker_lost")
+
+
 async def test_without_any_broker_the_answer_is_a_problem(ingress: Ingress) -> None:
     for broker in ingress.brokers.values():
         await broker.stop()

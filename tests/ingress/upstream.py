@@ -21,7 +21,10 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """Answers by path; `ready` and `alive` are what the health checks see."""
+    """Answers by path; `ready` and `alive` are what the health checks see.
+
+    `dies` while it is asked to change something, `dies_reading` also while it is read.
+    """
 
     name: str
     address: str
@@ -29,6 +32,7 @@ class Upstream:
     ready: bool = True
     alive: bool = True
     dies: bool = False
+    dies_reading: bool = False
     seen: list[Seen] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     next_event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,7 +74,8 @@ class Upstream:
     async def _answer(
         self, request: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self.dies and request.method == "POST":
+        check = request.headers.get("host") == "okome"
+        if (self.dies and request.method == "POST") or (self.dies_reading and not check):
             writer.transport.abort()
         elif request.headers.get("upgrade") == "websocket":
             await self._echo_upgraded(request, reader, writer)

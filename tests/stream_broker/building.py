@@ -19,10 +19,12 @@ USER = "user-1"
 API_KEY = "ok_alice"
 HOME = Home(3, 0)
 JOB = new_job_id(HOME, NOW, b"0123456789")
-TARGET = EngineTarget(kind="vllm", base_url="http://127.0.0.1:1", model="m")
+TARGET = EngineTarget(kind="vllm", base_url="http://127.0.0.1:1", model="m", continues=True)
 LIFETIMES: dict[str, Any] = {"log_ttl": 900, "record_ttl": 86_400, "claim_ttl": 86_400}
 KEYS = KeySpace(load_cluster(LOCAL))
-OTHER_TARGET = EngineTarget(kind="ollama", base_url="http://127.0.0.1:2", model="m2")
+OTHER_TARGET = EngineTarget(
+    kind="ollama", base_url="http://127.0.0.1:2", model="m2", continues=True
+)
 
 
 class Clock:
@@ -58,7 +60,7 @@ def grant(
         limits=Limits(max_tokens=max_tokens, deadline_s=deadline_s, detach_grace_s=detach_grace_s),
         tools=[],
         inspection={},
-        pacing={},
+        pacing={"mode": "off"},
         lease=Lease(id="l-1", ttl_s=30.0),
         reservation=Reservation(tokens=100),
         degraded_until=degraded_until,

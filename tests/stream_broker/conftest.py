@@ -13,6 +13,7 @@ import pytest
 from stream_broker.live import LiveJob
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import KEYS, LIFETIMES
 from tests.stream_broker.parts import Parts, running
 from tests.support.redis_server import RedisServer, reason_to_skip
@@ -82,6 +83,16 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that one test may kill, hang and fill; not started yet."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    server = RedisServer(tmp_path_factory.mktemp("redis"), appendonly=True)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Any]:
     """A client of the shared Redis, which is empty."""
     client = connect(redis_server.host, redis_server.port, timeout=5.0)
@@ -91,6 +102,16 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def redis_log(redis: Any) -> RedisLog:
+async def stores(redis: Any, redis_server: RedisServer) -> AsyncIterator[OneStore]:
+    """The shared Redis as the log's only store."""
+    stores = OneStore(redis_server.address, timeout=5.0)
+    yield stores
+    await stores.aclose()
+
+
+@pytest.fixture
+def redis_log(stores: OneStore) -> Iterator[RedisLog]:
     """The log in Redis."""
-    return RedisLog(redis, KEYS, lease=3.0, **LIFETIMES)
+    log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
+    yield log
+    log.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from stream_broker.events import Event
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import Append, LogUnavailable, Outcome
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.writer import LogWriter
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.playout import Playout
 from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
@@ -91,6 +94,7 @@ class ScriptedControl:
         self.asked: list[GrantRequest] = []
         self.renewed: list[list[str]] = []
         self.unknown: list[str] = []
+        self.acquired: list[tuple[dict[str, str], str]] = []
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
@@ -114,6 +118,11 @@ class ScriptedControl:
         self._check()
         self.renewed.append(lease_ids)
         return self.unknown
+
+    async def acquire(self, leases: dict[str, str], node: str) -> list[str]:
+        self._check()
+        self.acquired.append((leases, node))
+        return []
 
     async def policy(self, etag: str | None) -> tuple[PolicySnapshot, str] | None:
         self.polls += 1
@@ -149,7 +158,9 @@ class FaultyLog(MemoryLog):
 class Parts:
     """Runner, directory and what they need, over a log in memory."""
 
-    def __init__(self, state: Path, redis_log: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, state: Path, redis_log: Any = None, client: Any = None, **settings: Any
+    ) -> None:
         self.clock, self.monotonic = Clock(), Clock(0.0)
         self.settings = Settings(**settings)
         self.engines = ScriptedEngines()
@@ -157,13 +168,13 @@ class Parts:
         self.log = FaultyLog(self.clock)
         self.metrics = BrokerMetrics()
         control: Any = self.control
-        engines: Any = self.engines
-        self.leases = LeaseKeeper(control, interval=10.0)
+        engines: Any = client or self.engines
+        self.leases = LeaseKeeper(control, "node-3", interval=10.0)
         self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
-        self.writers = {"none": self.writer}
+        self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:
-            self.writers["local"] = LogWriter(redis_log, self.monotonic)
+            self.writers[redis_log.durability] = LaneWriters(redis_log, self.monotonic)
         self.ended: list[LiveJob] = []
         self.runner = Runner(
             self.settings,
@@ -173,12 +184,15 @@ class Parts:
             self.leases,
             self.spool,
             self.metrics,
+            self.log,
             redis_log,
             self._on_end,
+            lambda grant: grant.targets,
             clock=self.clock,
             monotonic=self.monotonic,
         )
-        self.directory = Directory(HOME, self.runner, self.log, redis_log, None)
+        self.playout = Playout(time.monotonic)
+        self.directory = Directory(HOME, self.runner, self.log, redis_log, None, self.playout)
 
     async def _on_end(self, live: LiveJob) -> None:
         self.ended.append(live)
@@ -202,9 +216,12 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(state: Path, redis_log: Any = None, **settings: Any) -> AsyncIterator[Parts]:
-    """Parts whose writers run; all of it is ended at the end."""
-    parts = Parts(state, redis_log, **settings)
+async def running(
+    state: Path, redis_log: Any = None, client: Any = None, **settings: Any
+) -> AsyncIterator[Parts]:
+    """Parts whose writers run; all of it is ended at the end. `client`: an EngineClient in
+    place of the scripted engines."""
+    parts = Parts(state, redis_log, client, **settings)
     tasks = [asyncio.create_task(writer.run()) for writer in parts.writers.values()]
     try:
         yield parts

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.problems import ProblemError
 from stream_broker import acceptance as module
+from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance, Accepted
 from stream_broker.authn import Principal
 from stream_broker.directory import Directory
@@ -33,7 +34,10 @@ class Door:
         self.parts = parts
         control: Any = parts.control
         self.policy = PolicyHolder(control, parts.monotonic, poll=2.0)
-        self.directory = Directory(home, parts.runner, parts.log, redis, None)
+        self.directory = Directory(home, parts.runner, parts.log, redis, None, parts.playout)
+        self.abandoned = None
+        if redis is not None:
+            self.abandoned = Abandoned(redis, parts.spool, home, "node", parts.clock)
         self.acceptance = Acceptance(
             parts.settings,
             home,
@@ -45,6 +49,7 @@ class Door:
             self.directory,
             parts.log,
             redis,
+            self.abandoned,
             parts.clock,
         )
 
@@ -125,10 +130,12 @@ async def test_a_refused_grant_gives_the_key_back(door: Door) -> None:
     assert not (await door.accept("k", spec=OTHER)).replayed
 
 
+@pytest.mark.parametrize("was_away", [False, True])
 async def test_a_claim_whose_broker_died_is_taken_up_under_the_same_job(
-    doors: tuple[Door, Door], monkeypatch: pytest.MonkeyPatch
+    doors: tuple[Door, Door], monkeypatch: pytest.MonkeyPatch, was_away: bool
 ) -> None:
     dead, alive = doors
+    alive.directory._was_away = lambda _job, _at: was_away
 
     async def die(*_: object) -> None:
         raise asyncio.CancelledError
@@ -180,6 +187,7 @@ async def test_a_job_whose_record_cannot_be_made_lives_in_memory_under_an_id_of_
     async with asyncio.timeout(5):
         (notice,) = await watch.feed.next(60)
     assert notice.body()["code"] == "not_resumable"
+    assert len(doors[0].abandoned or ()) == 1
 
 
 async def test_a_job_with_a_key_is_refused_when_its_record_cannot_be_made(
@@ -188,6 +196,7 @@ async def test_a_job_with_a_key_is_refused_when_its_record_cannot_be_made(
     monkeypatch.setattr(redis_log, "create", _away)
     assert await doors[0].refusal(key="k") == "log_unavailable"
     assert doors[0].parts.runner.jobs == {}
+    assert len(doors[0].abandoned or ()) == 1
 
 
 async def test_while_the_control_plane_is_away_the_last_policy_decides(door: Door) -> None:
@@ -197,6 +206,15 @@ async def test_while_the_control_plane_is_away_the_last_policy_decides(door: Doo
     assert accepted.state.head.grant.degraded_until == NOW + 1
     door.parts.monotonic.now = 300.0
     assert await door.refusal() == "control_plane_unavailable"
+
+
+async def test_alone_a_broker_counts_the_streams_of_its_users(door: Door) -> None:
+    await door.policy.refresh()
+    door.parts.control.away = True
+    for _ in range(5):
+        await door.accept()
+    assert await door.refusal() == "too_many_streams"
+    assert (await door.accept(who=BOB)).state.head.user_id == BOB.user_id
 
 
 async def test_a_draining_broker_takes_nothing_new(door: Door) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream_broker import conversations as module
 from stream_broker.conversations import CONVERSATION_MAX, Conversations, bounded
-from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import KEYS
 from tests.support.cluster import free_port
 
@@ -23,8 +23,8 @@ async def unknown(_: str) -> None:
 
 @pytest.fixture(params=["memory", "redis"])
 def conversations(request: pytest.FixtureRequest) -> Conversations:
-    redis = request.getfixturevalue("redis") if request.param == "redis" else None
-    return Conversations(redis, KEYS, 60)
+    stores = request.getfixturevalue("stores") if request.param == "redis" else None
+    return Conversations(stores, KEYS, 60)
 
 
 async def test_what_was_said_is_remembered(conversations: Conversations) -> None:
@@ -56,11 +56,11 @@ async def test_memory_keeps_the_latest_conversations(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_store_that_is_away_remembers_nothing_and_says_nothing() -> None:
-    client = connect("127.0.0.1", free_port(), timeout=0.5)
-    conversations = Conversations(client, KEYS, 60)
+    stores = OneStore(("127.0.0.1", free_port()), timeout=0.5)
+    conversations = Conversations(stores, KEYS, 60)
     await conversations.remember("u", "c", [said("a")])
     assert await conversations.history("u", "c", unknown) == []
-    await client.aclose()
+    await stores.aclose()
 
 
 messages = st.builds(

@@ -11,7 +11,7 @@ from stream_broker.degraded import LEASE_PREFIX, grant_alone
 from tests.stream_broker.building import OTHER_TARGET, TARGET, USER, policy
 
 
-def ask(tier: str = "free", kind: JobKind = "job", **changes: Any) -> Grant:
+def ask(tier: str = "free", kind: JobKind = "job", running: int = 0, **changes: Any) -> Grant:
     members = {"model": "small", "prompt_tokens_estimate": 10} | changes
     return grant_alone(
         policy(),
@@ -20,6 +20,7 @@ def ask(tier: str = "free", kind: JobKind = "job", **changes: Any) -> Grant:
         tier=tier,
         grant_id="g",
         until=7.0,
+        running=running,
     )
 
 
@@ -62,5 +63,12 @@ def test_a_model_without_engine_is_refused() -> None:
     empty = policy(models=[PolicyModel(id="small", engines=[], context=1, created=1)])
     question = GrantQuestion(model="small", kind="job", prompt_tokens_estimate=1)
     with pytest.raises(ProblemError) as refused:
-        grant_alone(empty, question, user_id=USER, tier="free", grant_id="g", until=1.0)
+        grant_alone(empty, question, user_id=USER, tier="free", grant_id="g", until=1.0, running=0)
     assert refused.value.code == "no_engine"
+
+
+def test_a_user_has_as_many_streams_here_as_anywhere() -> None:
+    assert ask(running=4).limits.max_tokens == 512
+    with pytest.raises(ProblemError) as refused:
+        ask(running=5)
+    assert refused.value.code == "too_many_streams"

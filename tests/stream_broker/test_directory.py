@@ -13,11 +13,13 @@ from stream_broker.engines.deltas import Finish, Text
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from stream_broker.tasks import end
 from tests.stream_broker.building import (
+    HOME,
     JOB,
     KEYS,
+    NOW,
     USER,
     append,
     complete,
@@ -27,9 +29,8 @@ from tests.stream_broker.building import (
     token,
     tokens,
 )
-from tests.stream_broker.parts import Parts, running
+from tests.stream_broker.parts import Parts, running, with_grant
 from tests.support.eventually import eventually_async
-from tests.support.redis_server import RedisServer
 
 
 class Pair:
@@ -42,18 +43,15 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(
-    tmp_path: Path, redis: Any, redis_log: RedisLog, redis_server: RedisServer
-) -> AsyncIterator[Pair]:
-    def client() -> Any:
-        return connect(redis_server.host, redis_server.port, timeout=5.0)
-
+async def pair(tmp_path: Path, redis_log: RedisLog, stores: OneStore) -> AsyncIterator[Pair]:
     async with running(tmp_path / "here", redis_log) as here:
         (tmp_path / "there").mkdir()
         async with running(tmp_path / "there", redis_log) as other:
-            followers = Followers(KEYS, redis_log, redis, client, "p2", lambda *_: None)
+            followers = Followers(KEYS, redis_log, stores, "p2", lambda *_: None)
             here.directory._followers = followers
-            there = Directory(Home(4, 0), other.runner, other.log, redis_log, followers)
+            there = Directory(
+                Home(4, 0), other.runner, other.log, redis_log, followers, other.playout
+            )
             task = asyncio.create_task(followers.run())
             yield Pair(here, followers, there)
             await end([task])
@@ -92,6 +90,81 @@ async def test_a_job_of_another_broker_is_not_here_without_a_shared_log(parts: P
         await parts.directory.state(job_id(home=Home(4, 0)), USER)
     assert refused.value.code == "not_here"
     assert refused.value.extra == {"home": "n04w0"}
+
+
+@pytest.mark.parametrize(("was_away", "code"), [(True, "not_here"), (False, "unknown_job")])
+async def test_a_job_made_while_the_log_was_away_may_live_on_its_home_only(
+    parts: Parts, redis_log: RedisLog, was_away: bool, code: str
+) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def away(job: str, at: float) -> bool:
+        asked.append((job, at))
+        return was_away
+
+    directory = Directory(
+        HOME, parts.runner, parts.log, redis_log, None, parts.playout, was_away=away
+    )
+    job = job_id(7, home=Home(4, 0))
+    with pytest.raises(ProblemError) as refused:
+        await directory.state(job, USER)
+    assert refused.value.code == code
+    assert asked == [(job, NOW + 7)]
+
+
+async def test_a_job_of_somebody_else_is_unknown_wherever_it_lives(
+    parts: Parts, redis_log: RedisLog
+) -> None:
+    job = job_id(home=Home(4, 0))
+    await redis_log.create(head(job))
+    directory = Directory(
+        HOME, parts.runner, parts.log, redis_log, None, parts.playout, was_away=lambda *_: True
+    )
+    with pytest.raises(ProblemError) as refused:
+        await directory.state(job, "eve")
+    assert refused.value.code == "unknown_job"
+
+
+async def test_a_job_is_queued_until_its_engine_says_something(parts: Parts) -> None:
+    live = await parts.begin(with_grant(degraded_until=NOW + 9))
+    await eventually_async(lambda: live.window.durable == 1)
+    assert (await parts.directory.state(JOB, USER)).status == "queued"
+    parts.engines.streams[0].say(Text("a"))
+    assert (await parts.directory.state(JOB, USER)).status == "running"
+    parts.engines.streams[0].say(Finish("stop"))
+    await parts.finished()
+    assert (await parts.directory.state(JOB, USER)).status == "completed"
+
+
+async def test_a_viewer_of_a_job_relayed_elsewhere_makes_the_broker_look(pair: Pair) -> None:
+    looked: list[bool] = []
+    pair.there._look = lambda: looked.append(True)
+    await begin(pair)
+    (await pair.there.watch(JOB, USER, 0)).close()
+    assert looked == [True]
+
+
+async def test_a_viewer_may_be_ahead_of_a_relay_that_does_not_know_that_it_was_replaced(
+    pair: Pair,
+) -> None:
+    engine = await begin(pair)
+    engine.say(Text("a"))
+    log = pair.here.runner._redis_log
+    assert log is not None
+    here = pair.here.directory
+    await eventually_async(lambda: pair.here.runner.jobs[JOB].window.durable == 1)
+    await log.release(JOB, 1)
+    taken = await log.acquire(JOB, 0.0)
+    assert taken is not None
+    assert await log.append([append([token(2)], taken.epoch)]) == ["stored"]
+
+    watch = await here.watch(JOB, USER, 2)
+    with pytest.raises(ProblemError) as refused:
+        await here.watch(JOB, USER, 3)
+    assert refused.value.code == "bad_cursor"
+    engine.say(Text("b"))
+    await eventually_async(lambda: watch.window.moved)
+    watch.close()
 
 
 async def test_a_cursor_past_the_end_is_refused(parts: Parts) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_broker.ids import Home, home_of, new_job_id
+from stream_broker.ids import Home, home_of, new_job_id, time_of
 
 homes = st.builds(Home, st.integers(0, 99), st.integers(0, 9))
 times = st.floats(0, 200_000_000_000, allow_nan=False)
@@ -16,6 +16,12 @@ def test_an_id_names_its_home(home: Home, now: float, entropy: bytes) -> None:
     made = new_job_id(home, now, entropy)
     assert home_of(made) == home
     assert len(made) == len("n03w0-") + 26
+
+
+@given(homes, times, entropies)
+def test_an_id_names_its_time(home: Home, now: float, entropy: bytes) -> None:
+    assert time_of(new_job_id(home, now, entropy)) == int(now * 1000) / 1000
+    assert time_of("n03w0-nonsense") is None
 
 
 @given(times, times, entropies, entropies)

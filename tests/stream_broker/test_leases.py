@@ -11,6 +11,7 @@ from stream_broker import leases as module
 from stream_broker.degraded import LEASE_PREFIX
 from stream_broker.leases import LeaseKeeper
 from stream_broker.tasks import end
+from tests.stream_broker.building import USER
 from tests.stream_broker.parts import ScriptedControl
 
 
@@ -20,7 +21,7 @@ class Keeper:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.control = ScriptedControl()
         control: Any = self.control
-        self.keeper = LeaseKeeper(control, interval=10.0)
+        self.keeper = LeaseKeeper(control, "node-3", interval=10.0)
         self._turn = asyncio.Semaphore(0)
         self._slept = asyncio.Semaphore(0)
         monkeypatch.setattr(module.asyncio, "sleep", self._sleep)
@@ -49,7 +50,7 @@ async def place(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keeper]:
 
 async def test_all_leases_are_renewed_in_one_call(place: Keeper) -> None:
     for lease in ("b", "a", "c"):
-        place.keeper.hold(lease)
+        place.keeper.hold(lease, USER)
     place.keeper.drop("c")
     place.keeper.drop("never held")
     await place.turn()
@@ -57,25 +58,34 @@ async def test_all_leases_are_renewed_in_one_call(place: Keeper) -> None:
 
 
 async def test_without_leases_nobody_is_asked(place: Keeper) -> None:
-    place.keeper.hold(LEASE_PREFIX + "x")
     await place.turn()
     assert place.control.renewed == []
 
 
-async def test_a_lease_that_lapsed_is_forgotten(place: Keeper) -> None:
-    place.keeper.hold("a")
-    place.keeper.hold("b")
-    place.control.unknown = ["a"]
+async def test_a_lease_that_lapsed_is_acquired_again_and_kept(place: Keeper) -> None:
+    place.keeper.hold("a", USER)
+    place.keeper.hold("b", "user-2")
+    place.control.unknown = ["b", "ended meanwhile"]
     await place.turn()
     await place.turn()
-    assert place.control.renewed == [["a", "b"], ["b"]]
+    assert place.control.renewed == [["a", "b"]] * 2
+    assert place.control.acquired == [({"b": "user-2"}, "node-3")] * 2
+
+
+async def test_a_lease_granted_alone_gets_its_slot_when_the_control_plane_is_back(
+    place: Keeper,
+) -> None:
+    place.keeper.hold(LEASE_PREFIX + "x", USER)
+    place.control.unknown = [LEASE_PREFIX + "x"]
+    await place.turn()
+    assert place.control.acquired == [({LEASE_PREFIX + "x": USER}, "node-3")]
 
 
 @pytest.mark.parametrize("refusal", [None, ProblemError("overloaded", "x")])
 async def test_a_control_plane_that_is_away_changes_nothing(
     place: Keeper, refusal: ProblemError | None
 ) -> None:
-    place.keeper.hold("a")
+    place.keeper.hold("a", USER)
     place.control.away, place.control.refusal = refusal is None, refusal
     await place.turn()
     place.control.away, place.control.refusal = False, None

@@ -8,6 +8,7 @@ from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event
 from stream_broker.live import LiveJob
 from stream_broker.relay import Relay
+from stream_broker.tenure import Tenure
 from stream_broker.window import Window
 from tests.stream_broker.building import JOB, NOW, TARGET, Clock, head
 from tests.stream_broker.parts import ScriptedStream
@@ -33,7 +34,7 @@ class Queue:
 class Place:
     """One live job with its engine, and the writer in the test's hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenure: Tenure | None = None) -> None:
         self.queue: Any = Queue()
         self.clock, self.monotonic = Clock(), Clock(0.0)
         self.relay = Relay(JOB, NOW, log_max=1 << 20, prompt_estimate=5)
@@ -48,6 +49,7 @@ class Place:
             monotonic=self.monotonic,
             buffer_max=BUFFER,
             max_pause=PAUSE,
+            tenure=tenure,
         )
         self.engine = ScriptedStream(TARGET, Any, self.live)
         self.live.attach(self.engine)
@@ -182,3 +184,38 @@ def test_the_record_of_a_flush_follows_its_events(place: Place) -> None:
     part = place.live.to_append(place.queue.events[:1])
     assert (part.epoch, part.first_token_at, part.ended_at) == (1, NOW + 2, None)
     assert place.live.to_append(place.queue.events).ended_at == NOW + 2
+
+
+def test_a_relay_that_could_not_renew_stops_showing_until_it_has() -> None:
+    place = Place(Tenure(2.0, 0.0))
+    place.engine.say(Text("a"))
+    place.live.stored(1)
+    place.engine.say(Text("b"), Finish("stop"))
+    place.monotonic.now = 2.0
+    place.live.stored(2)
+    place.live.stored(3)
+    assert place.window.durable == 1
+    assert not place.live.done.is_set()
+    assert place.live.state().last_seq == 1
+    place.live.renewed(2.0)
+    assert place.window.durable == 3
+    assert place.live.done.is_set()
+
+
+def test_a_renewal_that_came_too_late_shows_nothing() -> None:
+    place = Place(Tenure(2.0, 0.0))
+    place.engine.say(Text("a"))
+    place.monotonic.now = 5.0
+    place.live.stored(1)
+    place.live.renewed(2.9)
+    assert place.window.durable == 0
+    place.live.renewed(5.0)
+    assert place.window.durable == 1
+
+
+def test_a_relay_that_was_fenced_meanwhile_shows_nothing_more() -> None:
+    place = Place(Tenure(2.0, 0.0))
+    place.engine.say(Text("a"))
+    place.live.refused("fenced")
+    place.live.renewed(3.0)
+    assert place.window.durable == 0

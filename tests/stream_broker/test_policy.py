@@ -3,14 +3,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
+from contracts.grants import EngineTarget
+from contracts.policy import PolicyModel
 from contracts.problems import ProblemError
 from stream_broker import policy as module
 from stream_broker.policy import PolicyHolder
 from stream_broker.tasks import end
-from tests.stream_broker.building import Clock, policy
+from tests.stream_broker.building import TARGET, Clock, grant, policy
 from tests.stream_broker.parts import ScriptedControl
+
+UNPROVEN = EngineTarget(kind="vllm", base_url="http://127.0.0.1:4", model="m4")
+STRANGER = EngineTarget(kind="vllm", base_url="http://127.0.0.1:5", model="m5")
 
 
 class Place:
@@ -50,6 +56,18 @@ async def test_an_unchanged_snapshot_is_a_poll_too() -> None:
     assert await place.holder.refresh()
     assert place.holder.snapshot is first
     assert place.holder.age == 0
+
+
+async def test_what_was_proven_since_a_grant_is_known_of_its_engines() -> None:
+    place = Place()
+    granted = grant(fallbacks=(UNPROVEN, STRANGER))
+    assert place.holder.targets(granted) == granted.targets
+    proven = msgspec.structs.replace(UNPROVEN, continues=True, trims=True)
+    unsure = msgspec.structs.replace(TARGET, continues=False)
+    models = [PolicyModel(id="small", engines=[unsure, proven], context=1, created=1)]
+    place.control.snapshot = policy(version="2", models=models)
+    await place.holder.refresh()
+    assert place.holder.targets(granted) == [TARGET, proven, STRANGER]
 
 
 @pytest.mark.parametrize("problem", [None, ProblemError("unauthenticated", "x")])

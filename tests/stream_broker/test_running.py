@@ -3,20 +3,28 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contracts.grants import Usage
-from stream_broker.engines.deltas import Finish, Text
+from stream_broker.engines.deltas import Failure, Finish, Reasoning, Text
 from stream_broker.events import Event
+from stream_broker.ids import Home
 from stream_broker.live import LiveJob
-from stream_broker.log.base import Orphan
+from stream_broker.log.base import LogUnavailable, Orphan
+from stream_broker.log.redis import RedisLog
 from stream_broker.record import JobState
+from stream_broker.tasks import end
 from tests.stream_broker.building import (
     JOB,
     NOW,
+    OTHER_TARGET,
+    TARGET,
+    USER,
     append,
     grant,
     head,
+    job_id,
     tokens,
 )
 from tests.stream_broker.conftest import Timers
@@ -28,7 +36,7 @@ async def test_a_job_runs_from_its_engine_to_its_settlement(parts: Parts) -> Non
     live = await parts.begin()
     watch = await parts.watch()
     engine = parts.engines.streams[0]
-    assert parts.leases._held == {"l-1"}
+    assert parts.leases._held == {"l-1": USER}
     engine.say(Text("a"), Text("b"))
     engine.say(Finish("stop", Usage(prompt_tokens=3, completion_tokens=2)))
     events = await all_of(watch)
@@ -36,7 +44,7 @@ async def test_a_job_runs_from_its_engine_to_its_settlement(parts: Parts) -> Non
     assert [event.name for event in events] == ["token", "token", "job_complete"]
     assert engine.closed
     assert parts.runner.jobs == {}
-    assert parts.leases._held == set()
+    assert parts.leases._held == {}
     assert parts.ended == [live]
     (settlement,) = parts.spool._queue
     assert (settlement.job_id, settlement.outcome) == (JOB, "completed")
@@ -188,9 +196,11 @@ async def test_a_slow_log_holds_the_engine_and_loses_nothing(parts: Parts) -> No
 # Taking over, and giving up.
 
 
-def orphan(events: list[Event], *, cancelled: bool = False, **changes: object) -> Orphan:
+def orphan(
+    events: list[Event], *, cancelled: bool = False, lapsed: float = 0.0, **changes: object
+) -> Orphan:
     state = JobState(head=head(durability="none", **changes), last_seq=len(events))
-    return Orphan(state, 1, cancelled)
+    return Orphan(state, 1, cancelled, lapsed)
 
 
 async def taken_over(parts: Parts, orphaned: Orphan, events: list[Event]) -> LiveJob:
@@ -230,8 +240,66 @@ async def test_what_cannot_be_continued_ends_as_lost(parts: Parts, call: object)
     await parts.finished()
     assert live.terminal is not None
     assert (live.terminal.seq, live.terminal.body()["code"]) == (3, "relay_lost")
+    assert live.terminal.body()["retryable"] is True
     assert parts.engines.streams == []
     assert len(parts.spool) == 1
+
+
+async def test_without_an_engine_that_goes_on_behind_a_text_the_job_is_lost(parts: Parts) -> None:
+    events = tokens(1, 2)
+    unproven = msgspec.structs.replace(TARGET, continues=False)
+    job = msgspec.structs.replace(grant(), engine=unproven)
+    live = await taken_over(parts, orphan(events, grant=job), events)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["code"] == "relay_lost"
+    assert "no engine" in live.terminal.body()["message"]
+
+
+async def test_what_has_not_begun_is_asked_for_again_by_whoever_takes_over(parts: Parts) -> None:
+    guided = {"messages": [], "response_format": {"type": "json_object"}}
+    unproven = msgspec.structs.replace(TARGET, continues=False)
+    job = msgspec.structs.replace(grant(), engine=unproven)
+    await taken_over(parts, orphan([], call=guided, grant=job), [])
+    engine = await parts.engines.stream()
+    assert (engine.call.prefix, engine.call.response_format) == ("", {"type": "json_object"})
+
+
+async def test_whoever_takes_over_begins_with_the_engine_that_served_last(parts: Parts) -> None:
+    events = tokens(1, 1)
+    orphaned = orphan(events, grant=grant(fallbacks=(OTHER_TARGET,)))
+    orphaned.state.engine = 1
+    await taken_over(parts, orphaned, events)
+    (await parts.engines.stream()).say(Failure("engine_unreachable", "x"))
+    assert (await parts.engines.stream(2)).target == TARGET
+    assert parts.engines.streams[0].target == OTHER_TARGET
+
+
+async def test_a_kept_session_gets_its_text_with_the_settlement(parts: Parts) -> None:
+    await parts.begin(head(durability="none", session_id="s"))
+    parts.engines.streams[0].say(Text("a"), Reasoning("hm"), Text("b"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == ["ab"]
+
+
+async def test_without_a_session_no_text_leaves_the_broker(parts: Parts) -> None:
+    await parts.begin()
+    parts.engines.streams[0].say(Text("a"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
+
+
+async def test_a_text_that_cannot_be_read_does_not_hold_its_settlement(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise LogUnavailable("away")
+
+    await parts.begin(head(durability="none", session_id="s"))
+    monkeypatch.setattr(parts.log, "read", away)
+    parts.engines.streams[0].say(Text("a"), Finish("stop"))
+    await parts.finished()
+    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
 
 
 async def test_a_log_that_cannot_be_read_whole_is_not_continued(parts: Parts) -> None:
@@ -258,6 +326,65 @@ async def test_an_orphan_with_all_its_tokens_ends_with_length(parts: Parts) -> N
     await parts.finished()
     assert live.terminal is not None
     assert live.terminal.body()["finish_reason"] == "length"
+
+
+async def test_after_an_absence_that_ends_every_relay_nobody_goes_on(parts: Parts) -> None:
+    """A relay that lived through it has failed the job after `max_pause`, and settled."""
+    events = tokens(1, 3)
+    live = await taken_over(parts, orphan(events, lapsed=28.0), events)
+    await parts.finished()
+    assert live.terminal is not None
+    assert live.terminal.body()["code"] == "log_unavailable"
+    assert [settlement.code for settlement in parts.spool._queue] == ["log_unavailable"]
+    assert parts.engines.streams == []
+
+
+async def test_a_shorter_absence_is_no_end(parts: Parts) -> None:
+    events = tokens(1, 3)
+    await taken_over(parts, orphan(events, lapsed=27.9), events)
+    assert (await parts.engines.stream()).call.prefix == "t1 t2 t3 "
+
+
+async def test_leases_are_renewed_and_what_was_held_is_shown(
+    tmp_path: Path, redis_log: RedisLog
+) -> None:
+    async with running(tmp_path, redis_log, relay_ttl=0.1) as parts:
+        await redis_log.create(head())
+        live = parts.runner.start(head(), 1)
+        parts.monotonic.now = 0.1
+        (await parts.engines.stream()).say(Text("a"))
+        await eventually_async(lambda: redis_log.state(JOB))
+        await eventually_async(lambda: live._held)
+        assert live.window.durable == 0
+        renewing = asyncio.create_task(parts.runner.renew())
+        await eventually_async(lambda: live.window.durable == 1)
+        await end([renewing])
+
+
+async def test_a_home_that_is_away_costs_the_others_no_lease(
+    tmp_path: Path, redis_log: RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew = redis_log.renew
+    elsewhere = job_id(home=Home(4, 0))
+
+    async def half_away(jobs: list[str]) -> None:
+        if elsewhere in jobs:
+            raise LogUnavailable("away")
+        await renew(jobs)
+
+    monkeypatch.setattr(redis_log, "renew", half_away)
+    async with running(tmp_path, redis_log, relay_ttl=0.1) as parts:
+        lives = []
+        for job in (JOB, elsewhere):
+            await redis_log.create(head(job))
+            lives.append(parts.runner.start(head(job), 1))
+        parts.monotonic.now = 0.1
+        for number in (1, 2):
+            (await parts.engines.stream(number)).say(Text("a"))
+        renewing = asyncio.create_task(parts.runner.renew())
+        await eventually_async(lambda: lives[0].window.durable == 1 and lives[1]._held)
+        assert lives[1].window.durable == 0
+        await end([renewing])
 
 
 async def test_a_broker_that_ends_ends_its_own_jobs_and_settles_them(tmp_path: Path) -> None:

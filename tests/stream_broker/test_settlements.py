@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.grants import Settlement
@@ -22,7 +23,12 @@ from tests.support.eventually import eventually_async
 
 def settlement(number: int) -> Settlement:
     return settlement_of(
-        head(job_id(number)), complete(1), node="n", first_token_at=None, ended_at=NOW
+        head(job_id(number)),
+        complete(1),
+        engine="vllm",
+        node="n",
+        first_token_at=None,
+        ended_at=NOW,
     )
 
 
@@ -33,10 +39,16 @@ class Place:
         self.path = path
         self.control = ScriptedControl()
         self.spools: list[SettlementSpool] = []
+        self.dropped = 0
+
+    def _drop(self) -> None:
+        self.dropped += 1
 
     def spool(self, max_bytes: int = 1 << 20) -> SettlementSpool:
         control: Any = self.control
-        self.spools.append(SettlementSpool(self.path, control, max_bytes=max_bytes))
+        self.spools.append(
+            SettlementSpool(self.path, control, max_bytes=max_bytes, dropped=self._drop)
+        )
         return self.spools[-1]
 
     def settled(self) -> list[str]:
@@ -110,8 +122,16 @@ async def test_a_full_spool_drops_and_counts(place: Place) -> None:
     spool = place.spool(max_bytes=1024)
     for number in range(10):
         spool.add(settlement(number))
-    assert spool.dropped == 10 - len(spool) > 0
+    assert place.dropped == 10 - len(spool) > 0
     assert place.path.stat().st_size <= 1024
+
+
+async def test_a_text_that_does_not_fit_costs_no_settlement(place: Place) -> None:
+    spool = place.spool(max_bytes=1024)
+    spool.add(msgspec.structs.replace(settlement(1), final_text="x" * 2000))
+    async with sending(spool):
+        await eventually_async(lambda: place.settled())
+    assert (place.dropped, place.control.settled[0].final_text) == (0, None)
 
 
 async def test_a_torn_line_costs_no_other_settlement(place: Place) -> None:

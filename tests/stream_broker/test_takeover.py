@@ -11,9 +11,21 @@ from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
+from stream_broker.outages import Outages
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
-from tests.stream_broker.building import JOB, KEYS, USER, append, head, job_id, tokens
+from tests.stream_broker.building import (
+    JOB,
+    KEYS,
+    NOW,
+    OTHER_TARGET,
+    USER,
+    append,
+    grant,
+    head,
+    job_id,
+    tokens,
+)
 from tests.stream_broker.parts import Parts, running
 from tests.support.eventually import eventually_async
 
@@ -21,13 +33,23 @@ from tests.support.eventually import eventually_async
 class Heir:
     """A broker that sweeps a shared log without any patience."""
 
-    def __init__(self, parts: Parts, log: RedisLog) -> None:
+    def __init__(self, parts: Parts, log: RedisLog, every: float = 0.0) -> None:
         self.parts = parts
         self.log = log
         self.listening: list[str] = []
+        self.outages = Outages()
         followers: Any = self
         self.sweeper = Sweeper(
-            log, KEYS.tags, parts.runner, followers, parts.metrics, every=0.0, margin=0.0
+            log,
+            KEYS.tags,
+            parts.runner,
+            followers,
+            parts.metrics,
+            self.outages,
+            every=every,
+            margin=0.0,
+            hold_off=0.0,
+            clock=parts.clock,
         )
 
     def listen(self, tag: str) -> None:
@@ -157,3 +179,59 @@ async def test_an_outage_is_waited_out(heir: Heir, monkeypatch: pytest.MonkeyPat
     await orphaned(heir.log)
     await heir.parts.engines.stream()
     assert (await heir.parts.directory.state(JOB, USER)).last_seq >= 3
+
+
+async def test_the_engine_that_served_is_known_to_whoever_takes_over(
+    heir: Heir, redis_log: RedisLog
+) -> None:
+    other = grant(fallbacks=(OTHER_TARGET,))
+    await redis_log.create(head(grant=other))
+    await redis_log.note_engine(JOB, 1, 1)
+    await redis_log.note_engine(JOB, 9, 0)
+    await redis_log.release(JOB, 1)
+    engine = await heir.parts.engines.stream()
+    assert engine.target == OTHER_TARGET
+    assert (await heir.parts.directory.state(JOB, USER)).engine == 1
+
+
+async def test_after_an_absence_relays_that_live_may_renew_first(heir: Heir) -> None:
+    heir.sweeper._hold_off = 1.0
+    heir.outages.away(KEYS.tags[0], heir.parts.clock.now)
+    await orphaned(heir.log)
+    await eventually_async(lambda: heir.outages.quiet_for(KEYS.tags[0], NOW + 1) == 1.0)
+    assert heir.parts.engines.streams == []
+    heir.parts.clock.now += 1.0
+    await heir.parts.engines.stream()
+
+
+async def test_another_homes_absence_holds_nobody(heir: Heir) -> None:
+    heir.sweeper._hold_off = 1.0
+    heir.outages.away(KEYS.tags[1], heir.parts.clock.now)
+    await orphaned(heir.log)
+    await heir.parts.engines.stream()
+
+
+async def test_how_long_a_lease_had_lapsed_is_known(redis: Any, redis_log: RedisLog) -> None:
+    await redis_log.create(head())
+    relays = KEYS.of_job(JOB).relays  # type: ignore[union-attr]
+    seconds, micros = await redis.time()
+    await redis.zadd(relays, {JOB: seconds * 1000 + micros // 1000 - 40_000})
+    taken = await redis_log.acquire(JOB, 0.0)
+    assert taken is not None
+    assert 40.0 <= taken.lapsed < 60.0
+    await redis_log.release(JOB, taken.epoch)
+    again = await redis_log.acquire(JOB, 0.0)
+    assert again is not None
+    assert again.lapsed == 0.0
+
+
+async def test_whoever_asks_makes_the_broker_look_at_once(
+    tmp_path: Path, redis_log: RedisLog
+) -> None:
+    async with running(tmp_path, redis_log) as parts:
+        patient = Heir(parts, redis_log, every=3600.0)
+        task = asyncio.create_task(patient.sweeper.run())
+        await orphaned(redis_log)
+        patient.sweeper.look()
+        await parts.engines.stream()
+        await end([task])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stream_broker.tasks import end
+from stream_broker.tasks import end, together
 
 
 async def test_tasks_are_cancelled_and_waited_for() -> None:
@@ -57,3 +57,32 @@ async def test_who_waits_may_be_cancelled_itself() -> None:
             await end([task])
     forever.set()
     await task
+
+
+async def test_together_ends_with_the_last_of_them_also_when_cancelled() -> None:
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(number):
+                await asyncio.sleep(0)
+            ended.append(number)
+
+    task = asyncio.create_task(together(work(0), work(5)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await end([task])
+    assert ended == [0, 5]
+
+
+async def test_together_gives_all_results_or_the_first_error() -> None:
+    async def give(value: int) -> int:
+        if value < 0:
+            raise KeyError(value)
+        return value
+
+    assert await together(give(1), give(2)) == [1, 2]
+    with pytest.raises(KeyError, match="-1"):
+        await together(give(1), give(-1), give(-2))

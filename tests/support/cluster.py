@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.load import LOCAL
+from okome.paths import Paths, locate
 
 ROOT = Path(__file__).parent.parent.parent
 STANDINS = ROOT / "tests" / "support" / "standins"
@@ -23,15 +24,18 @@ class CommandFailedError(AssertionError):
 class Cluster:
     """One cluster with an inventory, a state directory and addresses (`net`) of its own.
 
-    `standins` runs stand-ins in place of the planes: enough to test the launcher.
+    `standins` runs stand-ins in place of the planes: enough to test the launcher. `source`
+    is the inventory that it follows.
     """
 
-    def __init__(self, directory: Path, net: str, *, standins: bool = False) -> None:
+    def __init__(
+        self, directory: Path, net: str, *, standins: bool = False, source: Path = LOCAL
+    ) -> None:
         self.directory = directory
         self.net = net
         self.local_port = free_port()
         self.inventory = directory / "inventory.yml"
-        text = LOCAL.read_text(encoding="utf-8").replace("127.86.0.", self.net)
+        text = source.read_text(encoding="utf-8").replace("127.86.0.", self.net)
         self.inventory.write_text(
             text.replace("127.0.0.1:8080", f"127.0.0.1:{self.local_port}"), encoding="utf-8"
         )
@@ -97,6 +101,11 @@ class Cluster:
     def drain(self, node: str) -> None:
         """Drains a broker."""
         self.okome("drain", node)
+
+    @property
+    def paths(self) -> Paths:
+        """Where its files lie."""
+        return locate("", self.environment)
 
     @property
     def url(self) -> str:

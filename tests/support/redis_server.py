@@ -31,6 +31,11 @@ class RedisServer:
         self._appendonly = "yes" if appendonly else "no"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, self.port
+
     def start(self) -> None:
         """Starts it; returns once it answers."""
         self._process = subprocess.Popen(
@@ -57,8 +62,8 @@ class RedisServer:
 
     def go_on(self) -> None:
         """The end of `hang`."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str | int) -> object:
         """Runs one command on a connection of its own."""

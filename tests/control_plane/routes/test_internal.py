@@ -14,10 +14,12 @@ from contracts.policy import PolicySnapshot, hash_key
 from contracts.tokens import load_public_keys, verify_token
 from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, NOW, Clock, Harness, settlement
+from tests.support.eventually import eventually_async
 
 INTERNAL = [
     ("POST", "/grants"),
     ("POST", "/leases/renew"),
+    ("POST", "/leases/acquire"),
     ("POST", "/leases/x/renew"),
     ("POST", "/settlements"),
     ("POST", "/tools/x/invoke"),
@@ -58,6 +60,24 @@ async def test_a_grant_names_engine_limits_lease_and_reservation(control: Harnes
     assert grant.reservation.tokens == 110
     assert grant.lease.ttl_s == 30.0
     assert grant.degraded_until is None
+
+
+async def test_grants_and_policy_tell_which_engines_continue_a_text(
+    control: Harness, clock: Clock
+) -> None:
+    async def told() -> list[bool]:
+        grant = msgspec.json.decode((await control.grant()).content, type=Grant)
+        body = (await control.internal("GET", "/policy")).content
+        snapshot = msgspec.json.decode(body, type=PolicySnapshot)
+        small = next(model for model in snapshot.models if model.id == "small")
+        return [engine.continues for engine in (*grant.targets, *small.engines)]
+
+    assert await told() == [False] * 4
+    await eventually_async(lambda: not control.plane.prober.untried)
+    control.engines.continues = True
+    clock.now += 3
+    await control.plane.prober.check()
+    assert await told() == [True] * 4
 
 
 @pytest.mark.parametrize(
@@ -194,6 +214,18 @@ async def test_leases_that_expired_while_we_were_away_come_back_within_the_limit
         assert (await after.grant()).status_code == 429
 
 
+async def test_leases_we_do_not_know_are_acquired_again_within_the_limit(control: Harness) -> None:
+    for _ in range(4):
+        await control.grant()
+    lost = {"degraded-1": "local", "degraded-2": "local"}
+    body = {"leases": lost, "node": "okome-node-03"}
+    answer = await control.internal("POST", "/leases/acquire", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"refused": ["degraded-2"]})
+    renewed = await control.internal("POST", "/leases/renew", json={"ids": list(lost)})
+    assert renewed.json() == {"unknown": ["degraded-2"]}
+    assert (await control.grant()).status_code == 429
+
+
 async def test_a_settled_job_frees_its_lease_and_its_reservation(control: Harness) -> None:
     grant = (await control.grant()).json()
     body = {"grant_id": grant["grant_id"], "lease_id": grant["lease"]["id"]}
@@ -298,6 +330,15 @@ async def test_an_unchanged_policy_is_304_at_any_time_and_after_a_restart(
     async with start() as after:
         answer = await after.internal("GET", "/policy", headers={"If-None-Match": tag})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+
+
+@pytest.mark.parametrize("mode", ["smooth", "off"])
+async def test_grants_and_the_policy_pace_alike(start: Start, mode: str) -> None:
+    async with start(f"pacing={mode}") as control:
+        granted = await control.grant()
+        policy = await control.internal("GET", "/policy")
+    assert granted.json()["pacing"] == {"mode": mode, "hold_max_ms": 100}
+    assert policy.json()["pacing"] == granted.json()["pacing"]
 
 
 async def test_keys_and_logouts_reach_the_next_policy(control: Harness) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.control_plane.harness import API_KEY, SERVICE_KEY, Harness
+from tests.support.eventually import eventually_async
 
 
 async def test_alive_and_ready(control: Harness) -> None:
@@ -16,7 +17,11 @@ async def test_ready_for_grants_also_while_engines_are_down(control: Harness) ->
 
 
 async def test_a_launcher_may_ask_for_the_engines_too(control: Harness) -> None:
-    assert (await control.client.get("/readyz?engines=up")).status_code == 200
+    async def ready() -> bool:
+        return (await control.client.get("/readyz?engines=up")).status_code == 200
+
+    # Not before each of them has been probed.
+    await eventually_async(ready)
     await control.put_down("b.test")
     answer = await control.client.get("/readyz?engines=up")
     assert (answer.status_code, answer.json()["code"]) == (503, "no_engine")

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from contracts.problems import ProblemError
 from control_plane.leases import LeaseRule
 from control_plane.store.leases import (
+    acquire_leases,
     all_live_leases,
     free_lease,
     live_leases,
@@ -66,6 +67,17 @@ class Slots(RuleBasedStateMachine):
             else:
                 self.expiry[lease] = self.now + RULE.ttl_s
 
+    @rule(target=leases, lost=st.dictionaries(st.sampled_from(["l1", "l2", "l3"]), USERS))
+    def acquire(self, lost: dict[str, str]) -> object:
+        lost = {lease: self.owner.get(lease, user) for lease, user in lost.items()}
+        refused = acquire_leases(self.connection, lost, "n03w0", RULE, self.now)
+        for lease in refused:
+            assert self.expiry.get(lease, 0) <= self.now
+        got = [lease for lease in lost if lease not in refused]
+        for lease in got:
+            self.owner[lease], self.expiry[lease] = lost[lease], self.now + RULE.ttl_s
+        return multiple(*got)
+
     @rule(lease=consumes(leases))
     def settle(self, lease: str) -> None:
         free_lease(self.connection, lease)
@@ -108,6 +120,18 @@ def test_an_expired_lease_comes_back_only_while_a_slot_is_free() -> None:
         for _ in range(2):
             take_lease(connection, "u", "n", RULE, later)
         assert renew_leases(connection, [first, second], RULE, later) == [second]
+
+
+def test_a_lease_nobody_knows_takes_a_slot_if_its_user_has_one(
+    connection: sqlite3.Connection,
+) -> None:
+    for _ in range(2):
+        take_lease(connection, "u", "n", RULE, NOW)
+    lost = {"x": "u", "y": "u", "z": "nobody"}
+    assert acquire_leases(connection, lost, "n", RULE, NOW) == ["y", "z"]
+    assert renew_leases(connection, ["x", "y"], RULE, NOW) == ["y"]
+    assert acquire_leases(connection, {"x": "u"}, "n", RULE, NOW + 1) == []
+    assert live_leases(connection, "u", NOW + 1) == 3
 
 
 def test_a_user_is_never_refused_for_anothers_streams(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from contracts.grants import EngineTarget
+from contracts.grants import EngineKind, EngineTarget
 from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import MESSAGE_MAX, Failure, Finish, Text
 from tests.stream_broker.engines.listener import Listener
@@ -59,9 +59,16 @@ async def test_start_does_not_wait_for_the_answer(client: EngineClient) -> None:
     assert listener.heard == []
 
 
+NDJSON_HEAD = SSE_HEAD.replace(b"text/event-stream", b"application/x-ndjson")
+LINE = b'{"message":{"content":"Hi"},"done":false}\n'
+LAST = b'{"message":{"content":""},"done":true,"done_reason":"stop"}\n'
+
 REFUSALS = [
     (answer("302 Found", b"", "Location: http://127.0.0.1/"), "engine_error"),
     (answer("500 Internal Server Error", HTML), "engine_error"),
+    (answer("403 Forbidden", HTML), "engine_error"),
+    (answer("404 Not Found", HTML), "engine_error"),
+    (answer("502 Bad Gateway", HTML), "engine_error"),
     (answer("503 Service Unavailable", b'{"error":{"message":"Loading model"}}'), "engine_error"),
     (answer("404 Not Found", b'{"error":{"message":"no such model"}}'), "engine_error"),
     (answer("400 Bad Request", b'{"error":{"message":"odd temperature"}}'), "engine_error"),
@@ -83,6 +90,10 @@ REFUSALS = [
     (SSE_HEAD + chunk(content("Hi")) + b"not a chunk", "engine_truncated"),
     (SSE_HEAD + chunk(content("Hi") + finish("stop")), "engine_truncated"),
     (SSE_HEAD + chunk(b"data: {\n\n"), "engine_error"),
+    (SSE_HEAD + chunk(b"data: [1]\n\n") + END, "engine_error"),
+    (SSE_HEAD + chunk(b'data: {"choices":"x"}\n\n') + END, "engine_error"),
+    (SSE_HEAD + chunk(b"\x00\xff\xfe" * 99 + b"\n\n") + END, "engine_truncated"),
+    (SSE_HEAD + chunk(content("Hi") + finish("abort") + DONE) + END, "engine_truncated"),
     (SSE_HEAD + chunk(b'data: {"error":{"message":"stack"}}\n\n' + DONE) + END, "engine_error"),
 ]
 
@@ -100,6 +111,90 @@ async def test_what_goes_wrong_is_one_failure(
     assert len(last.message) <= MESSAGE_MAX
     for internal in ("<", "Traceback", "10.0.0.7", "stack"):
         assert internal not in last.message
+
+
+NDJSON_REFUSALS = [
+    (answer("404 Not Found", b'{"error":"model \'x\' not found"}'), "engine_error"),
+    (answer("500 Internal Server Error", HTML), "engine_error"),
+    (answer("503 Service Unavailable", b'{"error":"server busy"}'), "engine_error"),
+    (answer("307 Temporary Redirect", b"", "Location: http://127.0.0.1/"), "engine_error"),
+    (answer("200 OK", HTML), "engine_truncated"),
+    (answer("200 OK", b""), "engine_truncated"),
+    (b"", "engine_unreachable"),
+    (NDJSON_HEAD + chunk(LINE), "engine_truncated"),
+    (NDJSON_HEAD + chunk(LINE) + END, "engine_truncated"),
+    (NDJSON_HEAD + chunk(LINE + LAST[:20]) + END, "engine_truncated"),
+    (NDJSON_HEAD + chunk(LINE + b"not json\n") + END, "engine_error"),
+    (NDJSON_HEAD + chunk(LINE + b"[1, 2]\n") + END, "engine_error"),
+    (NDJSON_HEAD + chunk(LINE + b'{"error":"stack at 10.0.0.7"}\n') + END, "engine_error"),
+    (NDJSON_HEAD + chunk(content("Hi") + finish("stop") + DONE) + END, "engine_error"),
+]
+
+
+@pytest.mark.parametrize(("said", "code"), NDJSON_REFUSALS)
+async def test_what_goes_wrong_with_ollama_is_one_failure_too(
+    client: EngineClient, said: bytes, code: str
+) -> None:
+    async with ScriptedEngine(says(said)) as engine:
+        listener = await heard(client, engine.target("ollama"))
+    last = listener.heard[-1]
+    assert isinstance(last, Failure)
+    assert last.code == code
+    for internal in ("<", "Traceback", "10.0.0.7", "stack"):
+        assert internal not in last.message
+
+
+WIRES: list[tuple[EngineKind, bytes, bytes, bytes]] = [
+    ("vllm", SSE_HEAD, content("Hi"), finish("stop") + DONE),
+    ("ollama", NDJSON_HEAD, LINE, LAST),
+]
+
+
+@pytest.mark.parametrize(("kind", "head", "text", "end"), WIRES)
+async def test_what_comes_after_the_end_is_not_heard(
+    client: EngineClient, kind: EngineKind, head: bytes, text: bytes, end: bytes
+) -> None:
+    said = head + chunk(text + end + text) + chunk(text + end) + END
+    async with ScriptedEngine(says(said)) as engine:
+        listener = await heard(client, engine.target(kind))
+        assert await heard(client, engine.target(kind))
+    assert listener.text == "Hi"
+    assert listener.finish.reason == "stop"
+
+
+@pytest.mark.parametrize(("kind", "head", "text", "end"), WIRES)
+async def test_bytes_that_are_no_text_are_replaced(
+    client: EngineClient, kind: EngineKind, head: bytes, text: bytes, end: bytes
+) -> None:
+    broken = text.replace(b"Hi", b"H\xf0\x9f\xa6i")
+    async with ScriptedEngine(says(head + chunk(broken + end) + END)) as engine:
+        listener = await heard(client, engine.target(kind))
+    assert listener.text == "H\ufffdi"
+    assert listener.finish.reason == "stop"
+
+
+@pytest.mark.parametrize(("kind", "head", "text", "end"), WIRES)
+async def test_an_answer_that_drips_is_an_answer(
+    client: EngineClient, kind: EngineKind, head: bytes, text: bytes, end: bytes
+) -> None:
+    async def drip(peer: Peer) -> None:
+        await peer.request()
+        for byte in head + chunk(text + end) + END:
+            await peer.send(bytes([byte]))
+            await asyncio.sleep(0)
+
+    async with ScriptedEngine(drip) as engine:
+        listener = await heard(client, engine.target(kind))
+    assert (listener.text, listener.finish.reason) == ("Hi", "stop")
+
+
+async def test_a_redirect_is_not_followed(client: EngineClient) -> None:
+    async with ScriptedEngine(stream_once) as elsewhere:
+        target = f"Location: http://127.0.0.1:{elsewhere.port}/v1/chat/completions"
+        for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent"):
+            async with ScriptedEngine(says(answer(status, b"", target))) as engine:
+                assert (await heard(client, engine.target())).code == "engine_error"
+        assert elsewhere.connections == 0
 
 
 async def test_a_plain_refusal_is_told_in_the_engines_words(client: EngineClient) -> None:
@@ -146,17 +241,20 @@ async def test_a_connection_that_does_not_open_in_time_is_unreachable(
     await client.aclose()
 
 
-async def test_a_line_too_long_ends_the_stream_and_the_connection(client: EngineClient) -> None:
+@pytest.mark.parametrize(("kind", "head", "text", "end"), WIRES)
+async def test_a_line_of_ten_megabytes_ends_the_stream_and_the_connection(
+    client: EngineClient, kind: EngineKind, head: bytes, text: bytes, end: bytes
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(SSE_HEAD)
+        await peer.send(head, chunk(text))
         for _ in range(160):
             await peer.send(chunk(b"x" * 65_536))
         await peer.gone()
 
     async with ScriptedEngine(script) as engine:
-        listener = await heard(client, engine.target())
-    assert listener.code == "engine_error"
+        listener = await heard(client, engine.target(kind))
+    assert (listener.text, listener.code) == ("Hi", "engine_error")
 
 
 async def test_aclose_ends_everything_without_a_word() -> None:

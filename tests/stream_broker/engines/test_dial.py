@@ -132,5 +132,9 @@ async def test_the_socket_is_small_and_does_not_wait() -> None:
         assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         # Linux doubles what is asked for, for its own bookkeeping.
         assert found.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * 32 * 1024
+        # A machine without power is noticed in 5 s, not at the idle timeout.
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [found.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [2, 1, 3]
         protocol.transport.abort()
         await protocol.gone.wait()

@@ -1,12 +1,14 @@
-"""One suite over both forms of the log."""
+"""One suite over the three forms of the log."""
 
 from __future__ import annotations
 
 import pytest
 
 from stream_broker.log.base import Claim
+from stream_broker.log.keys import Keys
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
+from stream_broker.log.stores import Stores
 from tests.stream_broker.building import (
     JOB,
     KEYS,
@@ -150,12 +152,16 @@ async def test_a_job_that_never_was_has_no_record(log: AnyLog) -> None:
     assert await log.read(JOB, 0, MUCH) == []
 
 
+async def expire(stores: Stores, tag: str, name: str, ttl: int) -> None:
+    assert ttl - 10 < await stores.ask(tag, lambda redis: redis.ttl(name)) <= ttl
+    await stores.ask(tag, lambda redis: redis.delete(name))
+
+
 async def expire_log(subject: Subject) -> None:
     subject.clock.now += 901
-    if subject.redis is not None:
-        name = KEYS.tags[0]
-        assert 890 < await subject.redis.ttl(f"okome:{{{name}}}:log:{JOB}") <= 900
-        await subject.redis.delete(f"okome:{{{name}}}:log:{JOB}")
+    if subject.stores is not None:
+        tag = KEYS.tags[0]
+        await expire(subject.stores, tag, Keys(tag).log(JOB), 900)
 
 
 async def test_the_record_outlives_the_log(subject: Subject) -> None:
@@ -171,10 +177,9 @@ async def test_the_record_outlives_the_log(subject: Subject) -> None:
 async def test_the_record_goes_a_day_after_the_end(subject: Subject) -> None:
     await ended(subject.log)
     subject.clock.now += 86_401
-    if subject.redis is not None:
-        name = f"okome:{{{KEYS.tags[0]}}}:job:{JOB}"
-        assert 86_390 < await subject.redis.ttl(name) <= 86_400
-        await subject.redis.delete(name)
+    if subject.stores is not None:
+        tag = KEYS.tags[0]
+        await expire(subject.stores, tag, Keys(tag).job(JOB), 86_400)
     assert await subject.log.state(JOB) is None
 
 
@@ -233,10 +238,9 @@ async def test_a_claim_lives_a_day(subject: Subject) -> None:
     await subject.log.claim("k", claim(1), NOW - 5)
     later = NOW + 86_401
     subject.clock.now = later
-    if subject.redis is not None:
-        name = KEYS.of_claim("k").claim("k")
-        assert 86_390 < await subject.redis.ttl(name) <= 86_400
-        await subject.redis.delete(name)
+    if subject.stores is not None:
+        keys = KEYS.of_claim("k")
+        await expire(subject.stores, keys.tag, keys.claim("k"), 86_400)
     else:
         await subject.log.state(JOB)
     assert await subject.log.claim("k", claim(2, body="c"), later - 5) == claim(2, body="c")

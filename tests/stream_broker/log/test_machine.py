@@ -1,10 +1,9 @@
-"""Any order of creations, flushes, repetitions, takeovers and reads, on both forms."""
+"""Any order of creations, flushes, repetitions, takeovers and reads, on the three forms."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,12 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from stream_broker.events import Event
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import ClusterStores, OneStore
 from tests.stream_broker.building import JOB, KEYS, LIFETIMES, Clock, append, head, tokens
+from tests.support.redis_cluster import ClusterServers
 from tests.support.redis_server import RedisServer
 
 AnyLog = MemoryLog | RedisLog
-Make = Callable[[], tuple[AnyLog, Any]]
+Stores = OneStore | ClusterStores
+Make = Callable[[], tuple[AnyLog, Stores | None]]
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -27,20 +28,22 @@ class LogMachine(RuleBasedStateMachine):
     def __init__(self, make: Make) -> None:
         super().__init__()
         self.loop = asyncio.Runner()
-        self.log, self.redis = self.loop.run(self._begin(make))
+        self.log, self.stores = self.loop.run(self._begin(make))
         self.events: list[Event] = []
         self.epoch = 1
 
-    async def _begin(self, make: Make) -> tuple[AnyLog, Any]:
-        log, redis = make()
-        if redis is not None:
-            await redis.flushall()
+    async def _begin(self, make: Make) -> tuple[AnyLog, Stores | None]:
+        log, stores = make()
+        if stores is not None:
+            await stores.ask(KEYS.tags[0], lambda redis: redis.flushall())
         await log.create(head(durability=log.durability))
-        return log, redis
+        return log, stores
 
     def teardown(self) -> None:
-        if self.redis is not None:
-            self.loop.run(self.redis.aclose())
+        if isinstance(self.log, RedisLog):
+            self.log.close()
+        if self.stores is not None:
+            self.loop.run(self.stores.aclose())
         self.loop.close()
 
     @rule(first=st.integers(-4, 2), count=st.integers(1, 5), old=st.integers(0, 2))
@@ -87,7 +90,7 @@ class LogMachine(RuleBasedStateMachine):
             assert self.loop.run(self.log.acquire(JOB, 0.0)) is None
 
 
-def in_memory() -> tuple[AnyLog, Any]:
+def in_memory() -> tuple[AnyLog, None]:
     return MemoryLog(Clock(), max_bytes=1 << 20, **LIFETIMES), None
 
 
@@ -104,8 +107,19 @@ def test_the_log_in_memory_keeps_its_word() -> None:
 
 
 def test_the_log_in_redis_keeps_its_word(redis_server: RedisServer) -> None:
-    def in_redis() -> tuple[AnyLog, Any]:
-        client = connect(redis_server.host, redis_server.port, timeout=5.0)
-        return RedisLog(client, KEYS, lease=3.0, **LIFETIMES), client
+    def in_redis() -> tuple[AnyLog, Stores]:
+        stores = OneStore(redis_server.address, timeout=5.0)
+        return RedisLog(stores, KEYS, lease=3.0, **LIFETIMES), stores
 
     run_state_machine_as_test(lambda: LogMachine(in_redis), settings=SETTINGS)  # type: ignore[no-untyped-call]
+
+
+def test_the_replicated_log_keeps_its_word(cluster_servers: ClusterServers) -> None:
+    cluster = cluster_servers.cluster
+    addresses = tuple((store.address, store.port) for store in cluster.log_stores())
+
+    def in_cluster() -> tuple[AnyLog, Stores]:
+        stores = ClusterStores(addresses, cluster.log_tags(), acks=1, timeout=5.0)
+        return RedisLog(stores, KEYS, lease=3.0, **LIFETIMES), stores
+
+    run_state_machine_as_test(lambda: LogMachine(in_cluster), settings=SETTINGS)  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.store import Scripts, connect, translated
+from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import JOB, KEYS, LIFETIMES, append, head, job_id, tokens
 from tests.support.cluster import free_port
 from tests.support.redis_server import RedisServer
@@ -72,7 +73,8 @@ async def test_a_hung_store_is_unavailable_within_the_timeout(
 
 
 async def test_a_full_store_is_unavailable(own: Any, own_server: RedisServer) -> None:
-    log = RedisLog(own, KEYS, lease=3.0, **LIFETIMES)
+    stores = OneStore(own_server.address)
+    log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
     await log.create(head())
     own_server.command("CONFIG", "SET", "maxmemory", 1)
     with pytest.raises(LogUnavailable):
@@ -83,12 +85,15 @@ async def test_a_full_store_is_unavailable(own: Any, own_server: RedisServer) ->
         await log.mark_seen({JOB: 1.0})
     own_server.command("CONFIG", "SET", "maxmemory", 0)
     assert await log.append([append(tokens(1, 1))]) == ["stored"]
+    log.close()
+    await stores.aclose()
 
 
 async def test_a_replica_without_its_primary_is_unavailable(
     own: Any, own_server: RedisServer
 ) -> None:
-    log = RedisLog(own, KEYS, lease=3.0, **LIFETIMES)
+    stores = OneStore(own_server.address)
+    log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
     await log.create(head())
     own_server.command("REPLICAOF", "127.0.0.1", free_port())
     with pytest.raises(LogUnavailable):
@@ -96,6 +101,8 @@ async def test_a_replica_without_its_primary_is_unavailable(
     own_server.command("CONFIG", "SET", "replica-serve-stale-data", "no")
     with pytest.raises(LogUnavailable):
         await log.state(JOB)
+    log.close()
+    await stores.aclose()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.keys import Keys
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import connect
+from stream_broker.log.stores import OneStore
 from stream_broker.log.tail import Tail
 from stream_broker.tasks import end
 from stream_broker.window import Window
@@ -35,25 +35,24 @@ TAG = Keys(KEYS.tags[0])
 class Broker:
     """Another broker's tail of one home, and the log that the relay writes."""
 
-    def __init__(self, redis: Any, commands: Any) -> None:
+    def __init__(self, stores: OneStore) -> None:
         self.cancelled: list[tuple[str, str]] = []
-        self.log = RedisLog(commands, KEYS, lease=3.0, **LIFETIMES)
-        self.tail = Tail(redis, commands, TAG, "p1", lambda *told: self.cancelled.append(told))
+        self.log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
+        self.tail = Tail(stores, TAG, "p1", lambda *told: self.cancelled.append(told))
 
 
 @asynccontextmanager
 async def broker_of(server: RedisServer) -> AsyncIterator[Broker]:
-    blocking = connect(server.host, server.port, timeout=5.0)
-    commands = connect(server.host, server.port, timeout=1.0)
-    broker = Broker(blocking, commands)
+    stores = OneStore(server.address)
+    broker = Broker(stores)
     task = asyncio.create_task(broker.tail.run())
     try:
         yield broker
         assert not task.done(), "the tail must never end by itself"
     finally:
         await end([task])
-        await blocking.aclose()
-        await commands.aclose()
+        broker.log.close()
+        await stores.aclose()
 
 
 @pytest.fixture
@@ -160,11 +159,11 @@ async def test_a_cancellation_is_heard(broker: Broker) -> None:
 
 
 async def test_a_cancellation_from_before_the_tail_began_is_heard(
-    redis: Any, broker: Broker
+    stores: OneStore, broker: Broker
 ) -> None:
     await broker.log.create(head())
     await broker.log.request_cancel(JOB, "client")
-    second = Broker(redis, redis)
+    second = Broker(stores)
     task = asyncio.create_task(second.tail.run())
     await eventually_async(lambda: second.cancelled)
     assert second.cancelled == [(JOB, "client")]

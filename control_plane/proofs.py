@@ -1,0 +1,54 @@
+"""When an engine is to be probed: once after it has come up, and little more. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from control_plane.continuation import Capability
+from control_plane.health import Health
+
+# Seconds from one undecided attempt to the next; then none before it has been away.
+RETRY_AFTER_S: Final = (2.0, 10.0, 60.0)
+# Until a model that is not loaded is looked for again.
+POSTPONE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of one engine and model. `since` is when the engine came up that was
+    probed (`Health.since`): another time is another engine. `attempts` counts since then."""
+
+    since: float | None = None
+    attempts: int = 0
+    next_at: float = 0.0
+    found: Capability | None = None
+
+
+def due(proof: Proof, health: Health, now: float) -> bool:
+    """Whether to probe now: it answers, and has not been proven since it came up."""
+    if not health.healthy or health.failures or health.checked_at is None:
+        return False
+    if proof.since != health.since:
+        return True
+    return proof.found is None and proof.attempts <= len(RETRY_AFTER_S) and now >= proof.next_at
+
+
+def attempted(proof: Proof, health: Health, found: Capability | None, now: float) -> Proof:
+    """After an attempt that was decided, or not (None)."""
+    before = proof if proof.since == health.since else Proof(since=health.since)
+    wait = RETRY_AFTER_S[min(before.attempts, len(RETRY_AFTER_S) - 1)]
+    return replace(before, attempts=before.attempts + 1, next_at=now + wait, found=found)
+
+
+def postponed(proof: Proof, health: Health, now: float) -> Proof:
+    """After a look that found nothing to probe; no attempt."""
+    before = proof if proof.since == health.since else Proof(since=health.since)
+    return replace(before, next_at=now + POSTPONE_S)
+
+
+def known(proof: Proof, health: Health) -> Capability:
+    """What may be relied on: nothing of an engine that has been away since."""
+    if proof.found is None or proof.since != health.since:
+        return Capability()
+    return proof.found

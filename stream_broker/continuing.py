@@ -1,0 +1,41 @@
+"""Which answers can be continued as text, and by which engines. Pure (CONTRACT, promise 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from contracts.grants import EngineTarget
+from stream_broker.record import JobHead
+from stream_broker.relay import Relay
+
+
+def obstacle(head: JobHead, relay: Relay) -> str | None:
+    """Why the answer so far cannot be continued as text, in a few words; None if it can.
+
+    What has not begun can always be asked for again.
+    """
+    if not relay.said:
+        return None
+    if relay.tool_calls:
+        return "it has called a tool"
+    if relay.reasoned:
+        return "it has begun with reasoning"
+    if head.call.get("tools"):
+        return "it may call tools"
+    form = head.call.get("response_format") or {}
+    if form.get("type", "text") != "text":
+        return "its form is guided"
+    return None
+
+
+def able(targets: Sequence[EngineTarget], numbers: Iterable[int], *, begun: bool) -> list[int]:
+    """Those of `numbers` (places in `targets`) that may be asked next.
+
+    Of an answer that has `begun`, only those that go on behind a text.
+    """
+    return [number for number in numbers if targets[number].continues or not begun]
+
+
+def in_order(count: int, first: int) -> list[int]:
+    """All of so many engines, beginning with the one that served last."""
+    return [first, *(number for number in range(count) if number != first)]

@@ -1,0 +1,77 @@
+"""What an inventory says of the log, and what it is refused for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inventory.load import LOCAL, InventoryError, load_cluster
+from inventory.slots import slot_of
+
+REPLICATED = LOCAL.with_name("local-replicated.yml")
+
+
+def loaded(directory: Path, *changes: tuple[str, str], source: Path = REPLICATED) -> object:
+    text = source.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file = directory / "inventory.yml"
+    file.write_text(text, encoding="utf-8")
+    return load_cluster(file)
+
+
+def test_each_primary_has_its_replicas_on_the_next_two_nodes() -> None:
+    stores = load_cluster(REPLICATED).log_stores()
+    assert len({store.name for store in stores}) == 12
+    places = {
+        home: [store.node for store in stores if store.home == home] for home in
+        (store.node for store in stores if store.primary)
+    }  # fmt: skip
+    assert {home: set(nodes) for home, nodes in places.items()} == {
+        "okome-node-03": {"okome-node-03", "okome-node-04", "okome-node-05"},
+        "okome-node-04": {"okome-node-04", "okome-node-05", "okome-node-06"},
+        "okome-node-05": {"okome-node-05", "okome-node-06", "okome-node-03"},
+        "okome-node-06": {"okome-node-06", "okome-node-03", "okome-node-04"},
+    }
+    assert all(len(nodes) == 3 for nodes in places.values())
+    assert [store.port for store in stores if store.primary] == [6379] * 4
+
+
+def test_every_tag_lies_in_its_own_nodes_slots() -> None:
+    for inventory in (LOCAL, REPLICATED):
+        cluster = load_cluster(inventory)
+        assert cluster.foreign_tags() == []
+        for node in cluster.role("stream"):
+            assert all(slot_of(tag) in cluster.log_slots(node.name) for tag in node.log_tags)
+
+
+def test_one_machine_has_one_redis() -> None:
+    (store,) = load_cluster(LOCAL).log_stores()
+    assert (store.name, store.primary) == ("127.86.0.17:6379", True)
+
+
+def test_without_a_log_there_is_no_redis(tmp_path: Path) -> None:
+    cluster = loaded(tmp_path, ("okome_durability: replicated", "okome_durability: none"))
+    assert cluster.log_stores() == ()  # type: ignore[attr-defined]
+
+
+def test_a_tag_in_another_nodes_slots_is_refused(tmp_path: Path) -> None:
+    said = "okome-node-04: okome_log_tags: 'n03w0b' falls into slot 12425, and this node's primary"
+    with pytest.raises(InventoryError, match=said):
+        loaded(tmp_path, ("[n04w0a]", "[n03w0b]"))
+
+
+def test_too_few_nodes_for_a_majority_are_refused(tmp_path: Path) -> None:
+    text = REPLICATED.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in text if "node-05:" not in line and "node-06:" not in line]
+    file = tmp_path / "inventory.yml"
+    file.write_text("".join(kept), encoding="utf-8")
+    with pytest.raises(InventoryError, match="needs 3 nodes"):
+        load_cluster(file)
+
+
+def test_local_durability_needs_its_redis(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="exactly one node in the group `redis`"):
+        loaded(tmp_path, ("okome_durability: replicated", "okome_durability: local"))

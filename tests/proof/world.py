@@ -1,0 +1,252 @@
+"""Three brokers over one log, two jobs, some viewers, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+from stream_broker.tasks import end
+from tests.proof.ledger import Known
+from tests.proof.truth import Truth
+from tests.proof.twin import Twin, counted
+from tests.proof.viewer import Viewer
+from tests.support.chaos_proxy import Mode
+from tests.support.eventually import eventually_async
+
+NODES = ("okome-node-03", "okome-node-04", "okome-node-05")
+JOBS = 2
+VIEWERS = 4
+
+
+class World:
+    """What all forms of the log have in common; see `forms.py`."""
+
+    def __init__(self) -> None:
+        self.said: dict[int, int] = {}
+        self.directory = Path(tempfile.mkdtemp(prefix="okome-proof-"))
+        self.twins: list[Twin] = []
+        self.jobs: list[str] = []
+        self.known: dict[str, Known] = {}
+        self.viewers: list[Viewer] = []
+        self.truth: Truth | None = None
+        self._doing: set[asyncio.Task[None]] = set()
+
+    # How it begins and ends.
+
+    async def make_twin(self, number: int) -> Twin:
+        """A broker on the node of that number, not started."""
+        raise NotImplementedError
+
+    async def start(self, brokers: int) -> None:
+        """Starts the brokers, a job on each of the first ones, and viewers of them."""
+        for number in range(brokers):
+            twin = await self.make_twin(number)
+            await twin.start()
+            self.twins.append(twin)
+        for number in range(JOBS):
+            twin = self.twins[number % brokers]
+            body = {"model": "small", "prompt": f"job {number}"}
+            answer = await twin.post("/v1/jobs", body)
+            assert answer.status == 202, answer.body
+            job_id = answer.json()["job_id"]
+            self.jobs.append(job_id)
+            self.known[job_id] = Known()
+            await eventually_async(lambda t=twin, n=number: t.engines.of(f"job {n}"))
+        self.viewers = [
+            Viewer(self.jobs[n % JOBS], self.known[self.jobs[n % JOBS]]) for n in range(VIEWERS)
+        ]
+
+    async def close(self) -> None:
+        """Ends everything, whatever state it is in."""
+        for viewer in self.viewers:
+            viewer.drop()
+        if self._doing:
+            await end(self._doing)
+        for twin in self.twins:
+            if twin.alive:
+                await twin.kill()
+            if twin.proxy is not None:
+                await twin.proxy.__aexit__()
+        if self.truth is not None:
+            self.truth.close()
+        shutil.rmtree(self.directory)
+
+    # What the rules do.
+
+    def speak(self, job: int, at: int, words: int) -> None:
+        """An engine says more to whoever asked it on that broker: the relay, or one that was."""
+        speech = self._at(at).engines.of(f"job {job}")
+        if speech is not None:
+            speech.speak(words)
+
+    def end(self, job: int, at: int) -> None:
+        """An engine comes to its end, for whoever asked it on that broker."""
+        twin = self._at(at)
+        speech = twin.engines.of(f"job {job}")
+        if speech is None or speech.paused:
+            return
+        if self._owns(twin, self.jobs[job]):
+            self.said[job] = speech.count
+        speech.finish()
+
+    def fault(self, at: int, mode: Mode) -> None:
+        """The broker's way to the log changes."""
+        twin = self._at(at)
+        if twin.alive and twin.proxy is not None:
+            twin.proxy.set(mode)
+
+    async def kill(self, at: int) -> None:
+        """A broker dies, unless it is the last one."""
+        twin = self._at(at)
+        if not twin.alive or sum(t.alive for t in self.twins) == 1:
+            return
+        for viewer in self.viewers:
+            if viewer.twin is twin:
+                viewer.leave()
+        await twin.kill()
+
+    async def restart(self, at: int) -> None:
+        """A dead broker's node has a new one."""
+        number = at % len(self.twins)
+        old = self.twins[number]
+        if old.alive:
+            return
+        if old.proxy is not None:
+            await old.proxy.__aexit__()
+        self.twins[number] = twin = await self.make_twin(number)
+        await twin.start()
+
+    async def take_over(self, job: int, at: int) -> None:
+        """The lease of a job lapses, and a broker goes on with it, if it can."""
+        twin = self._at(at)
+        if self.truth is None or not twin.alive:
+            return
+        job_id = self.jobs[job]
+        self.truth.lapse(job_id)
+        doing = asyncio.create_task(twin.take_over(job_id, self.truth.keys(job_id).tag))
+        if twin.proxy is not None and twin.proxy.mode == "open":
+            await doing
+        else:
+            self._doing.add(doing)
+            doing.add_done_callback(self._doing.discard)
+
+    def connect(self, viewer: int, at: int, back: int) -> None:
+        """A viewer comes back on some broker, a little before where it was."""
+        twin = self._at(at)
+        if twin.alive:
+            self.viewers[viewer].connect(twin, back)
+
+    def expire(self, job: int) -> None:
+        """The log of a job that has ended goes."""
+        job_id = self.jobs[job]
+        if self.truth is not None and self.truth.ended(job_id):
+            self.truth.expire(job_id)
+            self.known[job_id].expired = True
+
+    def lose_everything(self) -> None:
+        """The store comes back empty."""
+        if self.truth is None:
+            return
+        self.look()
+        self.truth.come_back_empty()
+        for known in self.known.values():
+            known.lost = True
+
+    # What must hold.
+
+    def look(self) -> None:
+        """Every viewer was shown a prefix of the one log, and nothing that the log has not."""
+        for viewer in self.viewers:
+            viewer.look()
+        for job_id, known in self.known.items():
+            if self.truth is None or known.lost or known.expired:
+                continue
+            there = self.truth.events(job_id)
+            assert sorted(there) == list(range(1, len(there) + 1)), "a gap in the log"
+            shown = {seq: event for seq, event in known.events.items() if there.get(seq) != event}
+            assert not shown, f"shown, and not in the log: {shown}"
+
+    async def finish(self) -> None:
+        """All faults end, the engines come to their end, and everybody sees all of it."""
+        self.look()
+        for twin in self.twins:
+            if twin.alive and twin.proxy is not None:
+                twin.proxy.set("open")
+        for viewer in self.viewers:
+            viewer.take()
+        for number, job_id in enumerate(self.jobs):
+            await self._end(number, job_id)
+        for number, job_id in enumerate(self.jobs):
+            await self._read_everywhere(job_id)
+            self._check(number, job_id)
+
+    async def _end(self, number: int, job_id: str) -> None:
+        """Brings a job to its end, wherever it is relayed by now."""
+
+        async def ended() -> bool:
+            if self.known[job_id].lost:
+                return not any(twin.relays(job_id) for twin in self._living())
+            if self.truth is not None and self.truth.ended(job_id):
+                return not any(twin.relays(job_id) for twin in self._living())
+            if self.truth is None and not self.twins[0].relays(job_id):
+                return True
+            if not any(self._owns(twin, job_id) for twin in self._living()):
+                await self.take_over(number, self.twins.index(self._living()[-1]))
+            return False
+
+        def say() -> None:
+            for twin in self._living():
+                speech = twin.engines.of(f"job {number}")
+                if speech is None or speech.paused:
+                    continue
+                if self._owns(twin, job_id) and not self.known[job_id].lost:
+                    self.end(number, self.twins.index(twin))
+                else:
+                    # One that was, and hears of it when it writes.
+                    speech.speak(1)
+
+        async def step() -> bool:
+            say()
+            return await ended()
+
+        await eventually_async(step, within=20.0)
+
+    def _owns(self, twin: Twin, job_id: str) -> bool:
+        live = twin.broker.runner.jobs.get(job_id)
+        if live is None or not live.running:
+            return False
+        return self.truth is None or live.epoch == self.truth.epoch(job_id)
+
+    async def _read_everywhere(self, job_id: str) -> None:
+        """Those who watch come to the end; so does a new viewer on every broker."""
+        readers = [viewer for viewer in self.viewers if viewer.job_id == job_id]
+        for twin in self._living():
+            reader = Viewer(job_id, self.known[job_id])
+            reader.connect(twin, 0)
+            readers.append(reader)
+        self.viewers += readers[len(readers) - len(self._living()) :]
+
+        def all_over() -> bool:
+            for reader in readers:
+                reader.look()
+                if not (reader.over or reader.connected):
+                    reader.connect(self._living()[0], 0)
+            return all(reader.over for reader in readers)
+
+        await eventually_async(all_over, within=20.0)
+
+    def _check(self, number: int, job_id: str) -> None:
+        known = self.known[job_id]
+        self.look()
+        if known.lost or known.expired:
+            return
+        known.check_whole()
+        assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
+
+    def _living(self) -> list[Twin]:
+        return [twin for twin in self.twins if twin.alive]
+
+    def _at(self, at: int) -> Twin:
+        return self.twins[at % len(self.twins)]

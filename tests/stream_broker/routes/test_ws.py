@@ -1,0 +1,32 @@
+"""The WebSocket of a whole broker; what it answers otherwise is in `tests/conformance`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from tests.conformance.targets import served
+from tests.proof.twin import Twin, cluster_at
+from tests.stream_broker.building import API_KEY, JOB
+from tests.support.chaos_proxy import ChaosProxy
+from tests.support.redis_server import RedisServer
+
+
+async def test_a_job_whose_log_is_away_is_named(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with ChaosProxy(redis_server.host, redis_server.port) as proxy:
+        twin = Twin("okome-node-03", cluster_at(proxy.host, proxy.port), tmp_path, proxy)
+        async with served(twin) as url:
+            proxy.set("cut")
+            async with connect(
+                url.replace("http://", "ws://") + "/v1/ws",
+                additional_headers={"Authorization": f"Bearer {API_KEY}"},
+                proxy=None,
+            ) as ws:
+                await ws.send(json.dumps({"op": "resume", "job_id": JOB, "cursor": 0}))
+                told: dict[str, Any] = json.loads(await ws.recv())
+
+    assert (told["event"], told["job_id"]) == ("error", JOB)
+    assert (told["data"]["status"], told["data"]["code"]) == (503, "log_unavailable")

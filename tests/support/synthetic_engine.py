@@ -1,0 +1,239 @@
+"""vLLM's wire with a text that counts, so that loss and repetition show in the text itself.
+
+The answer to any prompt is `w1 w2 w3 …`, `max_tokens` words of it; one that is to be
+continued (`continue_final_message`) goes on behind its last word. A prompt that is a JSON
+object `{"script": [...]}` is obeyed instead, step by step, one chunk each:
+
+    {"text": "a"}  {"reasoning": "a"}  {"tool_call": {"id", "name", "arguments"}}
+    {"finish": "stop"}  {"error": {"message", "code"}}  {"cut": true}  {"hold": true}
+
+    python -m tests.support.synthetic_engine --address 127.0.0.1 --port 8000 --rate 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from tests.support.real_engine import ServerProcess
+
+MODEL = "synthetic"
+_TICK_S = 0.05
+# One stream a connection, as llama.cpp has it.
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    b"Connection: close\r\n\r\n"
+)
+_END = b"0\r\n\r\n"
+
+
+class SyntheticEngine(ServerProcess):
+    """The engine in a process of its own."""
+
+    def __init__(self, rate: float = 40.0) -> None:
+        super().__init__("tests.support.synthetic_engine", "--rate", str(rate))
+
+
+class EngineCutError(Exception):
+    """The script wants the connection to break."""
+
+
+def word(number: int) -> str:
+    """The token of that number, from 1."""
+    return f"w{number} "
+
+
+def words(count: int) -> str:
+    """The text of so many tokens."""
+    return "".join(word(n) for n in range(1, count + 1))
+
+
+def tokens_of(text: str) -> int:
+    """What a text costs: a token a word, and one for every line break."""
+    return len(re.findall(r"\S+|\n", text))
+
+
+class Answer:
+    """One completion, as the request asks for it."""
+
+    def __init__(self, body: dict[str, Any], rate: float) -> None:
+        self._body = body
+        self._rate = rate
+        messages = body["messages"]
+        last = messages[-1]
+        self.prefix = str(last["content"]) if last["role"] == "assistant" else ""
+        self.continues = bool(self.prefix and body.get("continue_final_message"))
+        prompt = "".join(str(m["content"]) for m in messages if m["role"] != "assistant")
+        self.script = _script(prompt)
+        # A turn that is not continued is closed, and that costs tokens.
+        closing = 0 if self.continues or not self.prefix else 4
+        self.prompt_tokens = 8 + tokens_of(prompt) + tokens_of(self.prefix) + closing
+        self.produced = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The events of the stream, `[DONE]` last."""
+        yield self._chunk({"role": "assistant", "content": ""})
+        async for piece in self._scripted() if self.script is not None else self._counting():
+            yield piece
+        yield self._event({"choices": [], "usage": self._usage()})
+        yield b"data: [DONE]\n\n"
+
+    async def _counting(self) -> AsyncIterator[bytes]:
+        begun = len(self.prefix.split()) if self.continues else 0
+        left = int(self._body.get("max_tokens") or 16)
+        while left:
+            # Bursts, as speculative decoding has them; the mean is the rate.
+            burst = min(left, random.randint(1, max(1, round(2 * self._rate * _TICK_S))))
+            for _ in range(burst):
+                self.produced += 1
+                yield self._chunk({"content": word(begun + self.produced)})
+            left -= burst
+            await asyncio.sleep(burst / self._rate)
+        yield self._chunk({}, "length")
+
+    async def _scripted(self) -> AsyncIterator[bytes]:
+        assert self.script is not None
+        for step in self.script:
+            ((name, value),) = step.items()
+            self.produced += name in ("text", "reasoning")
+            match name:
+                case "text":
+                    yield self._chunk({"content": value})
+                case "reasoning":
+                    yield self._chunk({"reasoning_content": value})
+                case "tool_call":
+                    function = {"name": value["name"], "arguments": value["arguments"]}
+                    call = {"index": 0, "id": value["id"], "type": "function", "function": function}
+                    yield self._chunk({"tool_calls": [call]})
+                case "finish":
+                    yield self._chunk({}, value)
+                case "error":
+                    yield self._event({"error": value})
+                case "hold":
+                    await asyncio.Event().wait()
+                case "cut":
+                    raise EngineCutError
+                case _:
+                    raise ValueError(f"unknown step {name}")
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return self._event({"choices": [choice]})
+
+    def _event(self, members: dict[str, Any]) -> bytes:
+        base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+        return b"data: " + json.dumps(base | members, separators=(",", ":")).encode() + b"\n\n"
+
+    def _usage(self) -> dict[str, int]:
+        said = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.produced}
+        return said | {"total_tokens": sum(said.values())}
+
+
+def _script(prompt: str) -> list[dict[str, Any]] | None:
+    if not prompt.startswith('{"script"'):
+        return None
+    script: list[dict[str, Any]] = json.loads(prompt)["script"]
+    return script
+
+
+class Server:
+    """HTTP as far as brokers and control planes use it."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request after request."""
+        try:
+            while await self._answer(await reader.readuntil(b"\r\n\r\n"), reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, EngineCutError):
+            pass  # Whoever asked has left, or is to be left.
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answers one request. Returns whether another may follow."""
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        path = head.split(b" ")[1]
+        if path == b"/health":
+            await self._whole(writer, {})
+        elif path == b"/v1/models":
+            await self._whole(writer, {"object": "list", "data": [{"id": MODEL}]})
+        else:
+            await self._stream(Answer(json.loads(body), self._rate), reader, writer)
+            return False
+        return True
+
+    async def _whole(self, writer: asyncio.StreamWriter, value: object) -> None:
+        text = json.dumps(value).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        await writer.drain()
+
+    async def _stream(
+        self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Streams until the end, or until the client leaves: then generating stops."""
+        streaming = asyncio.ensure_future(self._write(answer, writer))
+        leaving = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait({streaming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not streaming.done():
+                raise ConnectionResetError
+            await streaming
+        finally:
+            for task in (streaming, leaving):
+                task.cancel()
+            await asyncio.gather(streaming, leaving, return_exceptions=True)
+
+    async def _write(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+        writer.write(_HEAD)
+        async for event in answer.chunks():
+            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+            await writer.drain()
+        writer.write(_END)
+        await writer.drain()
+
+
+async def serve(address: str, port: int, rate: float, ready_fd: int | None) -> None:
+    """Serves until it is killed."""
+    server = await asyncio.start_server(Server(rate).serve, address, port, backlog=1024)
+    if ready_fd is not None:
+        os.write(ready_fd, b"1")
+    async with server:
+        await server.serve_forever()
+
+
+def _exit_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main() -> None:
+    """Serves until standard input ends (with `--ready-fd`) or until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--rate", type=float, default=40.0, help="tokens a second and stream")
+    parser.add_argument("--ready-fd", type=int)
+    arguments = parser.parse_args()
+    if arguments.ready_fd is not None:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(arguments.address, arguments.port, arguments.rate, arguments.ready_fd))
+
+
+if __name__ == "__main__":
+    main()

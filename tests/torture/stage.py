@@ -1,0 +1,45 @@
+"""A cluster with an engine, for as long as it is tortured."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.cluster import Cluster
+from tests.support.synthetic_engine import MODEL, SyntheticEngine
+
+# Every client is the same user; logs are looked at when all is over.
+SETTINGS = ("streams_per_user=10000", "log_ttl=7200", "heartbeat=2")
+
+
+@contextmanager
+def stage(rate: float | None, net: str | None = None) -> Iterator[tuple[Cluster, Any]]:
+    """A running cluster, and what kills its engine and starts it again.
+
+    `rate`: tokens a second of a synthetic engine; None for the embedded one, which the
+    supervisor itself starts again.
+    """
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="okome-torture-"))
+        cluster = Cluster(Path(directory), net or f"127.87.{os.getpid() % 250}.")
+        arguments = [part for setting in SETTINGS for part in ("--set", setting)]
+        kill = None
+        if rate is not None:
+            engine = stack.enter_context(SyntheticEngine(rate))
+            arguments += ["--engine", engine.url, "--kind", "vllm", "--model", MODEL]
+            kill = _killer(engine)
+        stack.callback(cluster.down)
+        cluster.up(*arguments)
+        yield cluster, kill
+
+
+def _killer(engine: SyntheticEngine) -> Callable[[], None]:
+    def kill() -> None:
+        engine.kill()
+        engine.__enter__()
+
+    return kill
