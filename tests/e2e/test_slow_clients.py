@@ -39,7 +39,7 @@ VERY_LONG = 6000
 @pytest.fixture(scope="module")
 def fast_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose brokers have little patience."""
-    with fast(tmp_path_factory.mktemp("slow"), "127.90", send_timeout=SEND_TIMEOUT) as running:
+    with fast(tmp_path_factory.mktemp("slow"), "127.96", send_timeout=SEND_TIMEOUT) as running:
         yield running
 
 

@@ -32,7 +32,7 @@ async def _few_run(broker: Broker, most: int = 8) -> bool:
 
 
 async def test_frozen_readers_cost_little_memory(tmp_path: Path) -> None:
-    with fast(tmp_path, "127.91", send_timeout=600) as cluster, ExitStack() as readers:
+    with fast(tmp_path, "127.97", send_timeout=600) as cluster, ExitStack() as readers:
         if cluster.status()["durability"] == "none":
             pytest.skip("no redis-server: a log in memory is as long as its answer")
         async with asking(cluster) as broker:

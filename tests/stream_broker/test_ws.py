@@ -25,6 +25,7 @@ class Client:
         self.codes: list[int] = []
         self.socket = Socket()
         self.socket.give_up = self.codes.append  # type: ignore[attr-defined]
+        self.socket.until_closed = self._answer_the_close  # type: ignore[attr-defined]
         self.scope = {"extensions": {EXTENSION: self.socket}}
         self.application_state = WebSocketState.CONNECTED
         self.viewers = Viewers(parts.metrics, 10)
@@ -46,6 +47,9 @@ class Client:
 
     async def close(self, code: int) -> None:
         self.codes.append(code)
+
+    async def _answer_the_close(self, _: float) -> None:
+        assert self.codes
 
     async def say(self, **members: Any) -> list[dict[str, Any]]:
         """Sends an operation. Returns all that has been said to the client so far."""
