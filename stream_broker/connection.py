@@ -123,6 +123,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
     taker: Taker | None = None
     full = False
     _pong = b""
+    _closing: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bounds the buffers."""
@@ -137,6 +138,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells the taker."""
         super().connection_lost(exc)
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
         if self.taker is not None:
             self.taker.gone()
 
@@ -197,6 +200,16 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    async def until_closed(self, timeout: float) -> None:
+        """Waits until the client has answered the close, at most `timeout` seconds.
+
+        A process that ends before that resets the connection, and the client may lose
+        what it was told last.
+        """
+        self._closing = self.loop.create_future()
+        if not self.disconnected:
+            await asyncio.wait([self._closing], timeout=timeout)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Counts a refusal as a finished handshake: uvicorn logs an error for each else."""

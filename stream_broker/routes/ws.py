@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal, credential_of, same_origin
-from stream_broker.connection import EXTENSION, SocketConnection
+from stream_broker.connection import EXTENSION, LINGER_S, SocketConnection
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.multiplex import Multiplex
@@ -52,7 +52,7 @@ def ws_routes(context: Context) -> list[WebSocketRoute]:
 
 
 async def _admit(context: Context, socket: WebSocket) -> Principal:
-    if context.draining:
+    if context.acceptance.draining:
         raise ProblemError("draining", "This broker is draining; come back")
     context.viewers.check_room()
     credential = credential_of(socket.headers)
@@ -77,16 +77,18 @@ class Connection:
         self._connection.taker = self._jobs
         reading = asyncio.get_running_loop().create_task(self._read())
         writing = asyncio.get_running_loop().create_task(self._jobs.run())
+        reason = "gone"
         try:
             done, _ = await asyncio.wait({reading, writing}, return_when="FIRST_COMPLETED")
             reason = next(iter(done)).result()
+            self._context.viewers.closed(reason)
         finally:
             self._connection.taker = None
             await end([reading, writing])
             self._jobs.close()
+            # A draining broker waits for the close too.
+            await self._close(reason)
             self._context.viewers.remove(self._jobs)
-        self._context.viewers.closed(reason)
-        await self._close(reason)
 
     async def _close(self, reason: str) -> None:
         if self._socket.application_state is not WebSocketState.CONNECTED or reason == "gone":
@@ -97,6 +99,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._context.settings.send_timeout):
                 await self._socket.close(CLOSE_DRAINING if reason == "drained" else 1000)
+                await self._connection.until_closed(LINGER_S)
         except (TimeoutError, RuntimeError):
             self._connection.abort()
 
