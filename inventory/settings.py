@@ -105,10 +105,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["off", "smooth"],
         Meta(description="Bursts of tokens: `smooth` spreads them over at most 100 ms, or `off`."),
     ] = "smooth"
-    drain_notice: Annotated[
-        Seconds,
-        Meta(description="Seconds a draining broker serves on, so that the ingress sees it first."),
-    ] = 1.0
     drain_deadline: Annotated[
         Seconds,
         Meta(description="Seconds a draining broker waits for those who cannot return."),

@@ -102,8 +102,6 @@ class Broker:
         self.context.leaving = True
         if self.sweeper is not None:
             self.sweeper.draining = True
-        await asyncio.sleep(self._settings.drain_notice)
-        self.context.draining = self.acceptance.draining = True
         self.viewers.drain()
         try:
             async with asyncio.timeout(self._settings.drain_deadline):

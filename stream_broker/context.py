@@ -18,11 +18,7 @@ from stream_broker.viewers import Viewers
 
 @dataclass(slots=True)
 class Context:
-    """One broker process, as its routes see it.
-
-    `shared_log`: other brokers read it too; `leaving`: nobody is to be sent here any more;
-    `draining`: nobody is taken any more.
-    """
+    """One broker process, as its routes see it. `shared_log`: other brokers read it too."""
 
     settings: Settings
     node: str
@@ -36,5 +32,4 @@ class Context:
     metrics: BrokerMetrics
     shared_log: bool
     log_away: Callable[[], bool] = lambda: False
-    leaving: bool = False
     draining: bool = False

@@ -78,7 +78,7 @@ def site_routes(context: Context) -> list[BaseRoute]:
         return json_response({"status": "ok", "node": context.node})
 
     async def readyz(_: Request) -> Response:
-        if context.leaving:
+        if context.draining:
             raise ProblemError("draining", "This broker takes no new jobs")
         if not context.policy.ready:
             raise ProblemError("control_plane_unavailable", "No policy has arrived yet")
@@ -88,7 +88,7 @@ def site_routes(context: Context) -> list[BaseRoute]:
 
     async def streamz(_: Request) -> Response:
         """404 tells the ingress to send streams elsewhere and to leave those that run."""
-        status = 404 if context.leaving and context.shared_log else 200
+        status = 404 if context.draining and context.shared_log else 200
         return json_response({"node": context.node}, status)
 
     async def metrics(_: Request) -> Response:

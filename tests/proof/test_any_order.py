@@ -192,18 +192,18 @@ def profile(examples: int) -> settings:
 
 
 def test_the_log_in_memory_shows_everybody_a_prefix() -> None:
-    run_state_machine_as_test(lambda: ProofMachine(Alone), settings=profile(30))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(lambda: ProofMachine(Alone), settings=profile(25))  # type: ignore[no-untyped-call]
 
 
 def test_the_log_in_redis_shows_everybody_a_prefix(redis_server: RedisServer) -> None:
     def make() -> FailingMachine:
         return FailingMachine(lambda: Shared(redis_server))
 
-    run_state_machine_as_test(make, settings=profile(60))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(make, settings=profile(40))  # type: ignore[no-untyped-call]
 
 
 def test_the_replicated_log_shows_everybody_a_prefix(cluster_servers: ClusterServers) -> None:
     def make() -> ReplicatedMachine:
         return ReplicatedMachine(lambda: Replicated(cluster_servers))
 
-    run_state_machine_as_test(make, settings=profile(20))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(make, settings=profile(12))  # type: ignore[no-untyped-call]

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import patch
 
-from inventory.settings import Settings
+from stream_broker import app
 from tests.proof.requests import Request
 from tests.proof.twin import Twin, cluster_without_log
 
@@ -15,12 +16,12 @@ JOB = {"model": "small", "prompt": "hi"}
 @asynccontextmanager
 async def draining(state: Path, notice: float) -> AsyncIterator[tuple[Twin, asyncio.Task[None]]]:
     """A broker that has been told to drain."""
-    settings = Settings(drain_notice=notice)
-    twin = Twin("okome-node-03", cluster_without_log(), state, None, settings)
+    twin = Twin("okome-node-03", cluster_without_log(), state, None)
     await twin.start()
-    drain = asyncio.create_task(twin.broker.drain())
-    await asyncio.sleep(0)
-    yield twin, drain
+    with patch.object(app, "_NOTICED_S", notice):
+        drain = asyncio.create_task(twin.broker.drain())
+        await asyncio.sleep(0)
+        yield twin, drain
     drain.cancel()
     await asyncio.gather(drain, return_exceptions=True)
     await twin.stop()
