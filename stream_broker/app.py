@@ -54,6 +54,10 @@ from stream_broker.viewers import Viewers
 _LOG = logging.getLogger(__name__)
 
 
+# The ingress looks every 0.5 s and believes what it has seen twice.
+_NOTICED_S = 1.5
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Who this process is. `process` differs at every start."""
@@ -94,12 +98,13 @@ class Broker:
             await self.stores.check()
 
     async def drain(self) -> None:
-        """Is not ready any more; then takes no new jobs, sends away who can come back, waits.
+        """Takes no new jobs, sends away who can come back, waits for the rest.
 
-        In this order: whoever is sent here, or comes back, before the ingress has seen it
-        would be refused for nothing.
+        First it only says so: whoever comes before the ingress has noticed is served.
         """
-        self.context.leaving = True
+        self.context.draining = True
+        await asyncio.sleep(_NOTICED_S)
+        self.acceptance.draining = True
         if self.sweeper is not None:
             self.sweeper.draining = True
         self.viewers.drain()
