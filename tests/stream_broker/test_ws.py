@@ -25,7 +25,6 @@ class Client:
         self.codes: list[int] = []
         self.socket = Socket()
         self.socket.give_up = self.codes.append  # type: ignore[attr-defined]
-        self.socket.until_closed = self._answer_the_close  # type: ignore[attr-defined]
         self.scope = {"extensions": {EXTENSION: self.socket}}
         self.application_state = WebSocketState.CONNECTED
         self.viewers = Viewers(parts.metrics, 10)
@@ -47,9 +46,6 @@ class Client:
 
     async def close(self, code: int) -> None:
         self.codes.append(code)
-
-    async def _answer_the_close(self, _: float) -> None:
-        assert self.codes
 
     async def say(self, **members: Any) -> list[dict[str, Any]]:
         """Sends an operation. Returns all that has been said to the client so far."""
@@ -127,7 +123,8 @@ async def test_a_drain_ends_it_by_1012(parts: Parts) -> None:
     await client.say(op="ping")
     client.viewers.drain()
     # It counts as a viewer until its client has answered: the process must not end before.
-    await client.socket.awaited.wait()
+    async with asyncio.timeout(5):
+        await client.socket.awaited.wait()
     assert client.codes == [1012]
     assert len(client.viewers) == 1
     client.socket.closed.set()
