@@ -20,8 +20,8 @@ from okome.redis_plan import Step, View, Views, lacking, next_steps, to_be_repla
 
 _TIMEOUT_S = 1.0
 _PAUSE_S = 0.2
-# As `max_pause`, after which streams that wait for their log have failed.
-_REPLACED_S = 30.0
+# What may still have data is waited for as long as streams wait for their log (`max_pause`).
+PATIENCE_S = 30.0
 # Redis gives a manual failover five seconds.
 _FAILOVER_S = 6.0
 # How often a cluster that is as it should be is looked at.
@@ -29,10 +29,15 @@ TEND_EVERY_S = 2.0
 
 
 class RedisCluster:
-    """The processes of the log's Redis Cluster, asked and told one by one."""
+    """The processes of the log's Redis Cluster, asked and told one by one.
 
-    def __init__(self, cluster: Cluster, password: str = "") -> None:
+    `patience`: seconds for which one that may have data, and does not answer, is waited for.
+    """
+
+    def __init__(self, cluster: Cluster, password: str = "", patience: float = PATIENCE_S) -> None:
         self._cluster = cluster
+        self._patience = patience
+        self._wanted: dict[Step, float] = {}
         self._node_of = {store.name: store.node for store in cluster.log_stores()}
         self._begun: dict[Step, float] = {}
         self._clients = {store.name: _client(store, password) for store in cluster.log_stores()}
@@ -60,11 +65,11 @@ class RedisCluster:
         Not later than a stream waits for its log: then there is nothing left to lose.
         """
         (store,) = (store for store in self._cluster.log_stores() if store.name == name)
-        deadline = time.monotonic() + _REPLACED_S
+        deadline = time.monotonic() + self._patience
         told = False
         while to_be_replaced(self._cluster, store, await self.look()):
             if time.monotonic() > deadline:
-                report(f"{name} was not replaced in {_REPLACED_S:g} s; it starts empty")
+                report(f"{name} was not replaced in {self._patience:g} s; it starts empty")
                 return
             if not told:
                 report(f"{name} is not started before a replica has taken its place")
@@ -117,18 +122,21 @@ class RedisCluster:
 
     async def _carry_out(self, steps: list[Step]) -> list[Step]:
         """Returns those that were due. What is refused is found again in the next look."""
-        due = [step for step in steps if self._is_due(step)]
+        now = time.monotonic()
+        self._wanted = {step: self._wanted.get(step, now) for step in steps}
+        due = [step for step in steps if self._is_due(step, now)]
         by_process: dict[str, list[Step]] = {}
         for step in due:
             by_process.setdefault(step.at, []).append(step)
         await asyncio.gather(*map(self._in_order, by_process.values()))
         return due
 
-    def _is_due(self, step: Step) -> bool:
+    def _is_due(self, step: Step, now: float) -> bool:
         """A failover that is asked for again begins anew, and writers wait all the while."""
+        if step.gives_up_data and now - self._wanted[step] < self._patience:
+            return False
         if not step.takes_time:
             return True
-        now = time.monotonic()
         if now - self._begun.get(step, float("-inf")) < _FAILOVER_S:
             return False
         self._begun[step] = now

@@ -48,6 +48,11 @@ class Step:
         """Is it not yet done when it is answered?"""
         return self.words[1] == "FAILOVER"
 
+    @property
+    def gives_up_data(self) -> bool:
+        """Would what somebody may still have be lost by it?"""
+        return self.words[-1] == "TAKEOVER"
+
 
 def next_steps(cluster: Cluster, views: Views) -> list[Step]:
     """What can be done now, by the views (by `address:port`) of the processes that answer."""
@@ -87,7 +92,7 @@ def to_be_replaced(cluster: Cluster, store: LogStore, views: Views) -> bool:
         holder = owner((view.members for view in views.values()), first)
         if holder is None or holder.name != store.name:
             continue
-        if any(view.myself.master == holder.id and view.offset for view in views.values()):
+        if _data_left(holder, views):
             return True
     return False
 
@@ -124,10 +129,19 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
     if holder.id == myself.id or myself.slots:
         return []
     if myself.master == holder.id:
-        ready = store.primary and _follows(views[store.name], views.get(holder.name))
-        return [Step(store.name, ("CLUSTER", "FAILOVER"))] if ready else []
+        if not store.primary:
+            return []
+        if _follows(views[store.name], views.get(holder.name)):
+            return [Step(store.name, ("CLUSTER", "FAILOVER"))]
+        lost = holder.name not in views and not _data_left(holder, views)
+        return [Step(store.name, ("CLUSTER", "FAILOVER", "TAKEOVER"))] if lost else []
     knows = any(member.id == holder.id for member in views[store.name].members)
     return [Step(store.name, ("CLUSTER", "REPLICATE", holder.id))] if knows else []
+
+
+def _data_left(holder: Member, views: Views) -> bool:
+    """Does a replica of it answer that has its data? That one will be promoted."""
+    return any(view.myself.master == holder.id and view.offset for view in views.values())
 
 
 def _follows(replica: View, holder: View | None) -> bool:

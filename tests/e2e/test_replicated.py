@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+import redis
 
 from inventory.load import LOCAL
 from tests.e2e.conftest import reason_without_engine
@@ -46,7 +47,13 @@ async def http(replicated: Cluster) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def whole(cluster: Cluster) -> None:
+    """Returns when every process is healthy again, and every home has its slots back."""
     eventually(lambda: all(n["healthy"] for n in cluster.status()["nodes"]), RETURN_S)
+    for last in (43, 44, 45, 46):
+        with redis.Redis(host=f"{cluster.net}{last}", port=6379) as client:
+            eventually(
+                lambda client=client: client.execute_command("ROLE")[0] == b"master", RETURN_S
+            )  # type: ignore[misc]
 
 
 async def test_a_killed_primary_costs_its_streams_a_pause(

@@ -117,6 +117,17 @@ def test_nobody_asks_for_slots_before_their_holder_knows_it_as_its_replica() -> 
     assert next_steps(CLUSTER, found) == []
 
 
+def test_a_home_whose_data_is_lost_takes_its_slots_all_the_same() -> None:
+    primary, heir = process(HOME, primary=True), process(HOME, primary=False)
+    found = without(heir, views(of=replaced()), offset=0)  # type: ignore[arg-type]
+    takeover = Step(primary.name, ("CLUSTER", "FAILOVER", "TAKEOVER"))
+    assert next_steps(CLUSTER, found) == [takeover]
+    assert takeover.gives_up_data
+    other = next(s for s in STORES.values() if s.home == HOME and s not in (primary, heir))
+    found[other.name] = replace(found[other.name], offset=9)
+    assert next_steps(CLUSTER, found) == []
+
+
 def test_slots_that_one_still_believes_to_have_are_not_taken_for_its_own() -> None:
     found = views(of=replaced())  # type: ignore[arg-type]
     primary = process(HOME, primary=True)

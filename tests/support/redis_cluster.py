@@ -22,6 +22,7 @@ from tests.support.eventually import eventually
 
 INVENTORY = LOCAL.with_name("local-replicated.yml")
 _FORM_S = 20.0
+PATIENCE_S = 6.0
 
 
 def free_net() -> str:
@@ -79,8 +80,21 @@ class ClusterServers:
         """Until all have their part again, and every home its own slots."""
         asyncio.run(self._with(lambda redis: redis.form(_FORM_S)))
 
+    async def tend(self) -> None:
+        """Keeps the cluster as it should be, until cancelled."""
+        await self._with(lambda redis: redis.tend(print))
+
+    def info(self, store: LogStore) -> bytes:
+        """What one process says of its replication; nothing when it does not answer."""
+        try:
+            answer = self.command(store, "INFO", "replication")
+        except redis.RedisError:
+            return b""
+        assert isinstance(answer, bytes)
+        return answer
+
     async def _with(self, call: Callable[[RedisCluster], Awaitable[None]]) -> None:
-        redis_cluster = RedisCluster(self.cluster)
+        redis_cluster = RedisCluster(self.cluster, patience=PATIENCE_S)
         try:
             await call(redis_cluster)
         finally:

@@ -267,6 +267,35 @@ async def test_a_primary_that_is_started_again_waits_until_it_was_replaced(
         assert wounded.left_behind() == []
 
 
+async def test_a_home_that_lost_all_its_data_serves_new_jobs_again(
+    wounded: ClusterServers,
+) -> None:
+    """The one that had the slots last comes back after the home's primary, or never."""
+    home = wounded.home(NODE)
+    await asyncio.to_thread(wounded.kill, home)
+    heir = await asyncio.to_thread(wounded.wait_promoted, NODE)
+    wounded.start_one(home)
+    await eventually_async(lambda: b"master_link_status:up" in wounded.info(home), FAILOVER_S)
+    (other,) = (store for store in wounded.replicas(NODE) if store != heir)
+    for store in (heir, other, home):
+        wounded.kill(store)
+    wounded.start_one(home)
+    tending = asyncio.create_task(wounded.tend())
+    async with running_stores(wounded.cluster) as stores:
+        log = RedisLog(stores, KEYS, lease=3.0, **LIFETIMES)
+        wounded.start_one(other)
+
+        async def made() -> bool:
+            with suppress(LogUnavailable):
+                return await log.create(head(durability="replicated")) == 1
+            return False
+
+        await eventually_async(made, 2 * FAILOVER_S)
+        assert wounded.primary(NODE) == home
+        log.close()
+    await end([tending])
+
+
 async def test_an_append_sent_again_after_a_failover_writes_nothing_twice(
     wounded: ClusterServers, replicated_log: RedisLog
 ) -> None:
