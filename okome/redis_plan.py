@@ -67,12 +67,12 @@ def lacking(cluster: Cluster, views: Views) -> list[str]:
             reasons.append(f"{store.name} does not answer")
         elif not view.state_ok:
             reasons.append(f"{store.name} says that the cluster is down")
-        elif store.primary:
+        else:
             holder = _holder(cluster, store, views)
-            if holder is None or holder.id != view.myself.id:
+            if store.primary and (holder is None or holder.id != view.myself.id):
                 reasons.append(f"{store.name} does not have the slots of its node")
-        elif view.myself.master is None or not view.in_sync:
-            reasons.append(f"{store.name} is not in sync with its primary")
+            elif not store.primary and not (holder and _follows(view, views.get(holder.name))):
+                reasons.append(f"{store.name} is not in sync with its primary")
     return reasons
 
 
@@ -124,13 +124,13 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
     if holder.id == myself.id or myself.slots:
         return []
     if myself.master == holder.id:
-        ready = store.primary and _may_take_over(views[store.name], views.get(holder.name))
+        ready = store.primary and _follows(views[store.name], views.get(holder.name))
         return [Step(store.name, ("CLUSTER", "FAILOVER"))] if ready else []
     knows = any(member.id == holder.id for member in views[store.name].members)
     return [Step(store.name, ("CLUSTER", "REPLICATE", holder.id))] if knows else []
 
 
-def _may_take_over(replica: View, holder: View | None) -> bool:
+def _follows(replica: View, holder: View | None) -> bool:
     """Is the replica in sync, and do both know each other as replica and primary?
 
     The holder leaves a failover unanswered that somebody asks for whom it does not yet know

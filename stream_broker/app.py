@@ -54,10 +54,6 @@ from stream_broker.viewers import Viewers
 _LOG = logging.getLogger(__name__)
 
 
-# The ingress looks every 0.5 s and believes what it has seen twice.
-_NOTICED_S = 1.5
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """Who this process is. `process` differs at every start."""
@@ -98,13 +94,12 @@ class Broker:
             await self.stores.check()
 
     async def drain(self) -> None:
-        """Takes no new jobs, sends away who can come back, waits for the rest.
+        """Is not ready any more; then takes no new jobs, sends away who can come back, waits.
 
-        First it only says so: whoever comes before the ingress has noticed is served.
+        In this order: whoever is sent here, or comes back, before the ingress has seen it
+        would be refused for nothing.
         """
-        self.context.draining = True
-        await asyncio.sleep(_NOTICED_S)
-        self.acceptance.draining = True
+        self.context.leaving = True
         if self.sweeper is not None:
             self.sweeper.draining = True
         self.viewers.drain()
@@ -145,7 +140,9 @@ class Broker:
             self.redis_log = RedisLog(
                 self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
             )
-            self.log_writer = LaneWriters(self.redis_log, time.monotonic)
+            self.log_writer = LaneWriters(
+                self.redis_log, time.monotonic, told=self.metrics.log_flushed
+            )
             self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
@@ -319,5 +316,6 @@ class Broker:
         gauge = self.metrics.gauge
         gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
+        gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)

@@ -36,6 +36,10 @@ class Gaps:
             self._gaps.append(ts - self.last)
         self.last = ts
 
+    def forget(self) -> None:
+        """Frees what only `metrics` needs: all but the first and the last time."""
+        self._gaps = array("d")
+
     def metrics(self, created_at: float) -> dict[str, float | None]:
         """The `metrics` member of `job_complete`: milliseconds and tokens per second."""
         if self.first is None or self.last is None:

@@ -153,6 +153,7 @@ class LiveJob:
             self.terminal = events[-1]
             self.ended_at = self._clock()
             self._stop_engine()
+            self.relay.gaps.forget()
         elif self.window.unwritten > self._buffer_max and not self._paused and self._engine:
             self._paused = True
             self._engine.pause()
@@ -226,6 +227,8 @@ class LiveJob:
         self._timers.clear()
         if self._engine is not None:
             self._engine.close()
+            # A viewer that is slow keeps this job for long, but not what was read last.
+            self._engine = None
 
     def _finish(self) -> None:
         self.done.set()

@@ -15,6 +15,8 @@ _TTFT_BUCKETS = (
 )  # fmt: skip
 _GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1, 5)
 
+_FLUSH_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+
 
 class BrokerMetrics:
     """One registry per process. Labels are bounded: kinds, codes, outcomes; never users."""
@@ -62,6 +64,17 @@ class BrokerMetrics:
             "Jobs taken over from a dead relay.",
             registry=self.registry,
         )
+        self.log_flushes = Histogram(
+            "okome_broker_log_flush_seconds",
+            "From the beginning of a flush of the log until it was durable.",
+            buckets=_FLUSH_BUCKETS,
+            registry=self.registry,
+        )
+        self.log_flush_failures = Counter(
+            "okome_broker_log_flush_failures_total",
+            "Attempts at a flush of the log that were not answered, or not acknowledged.",
+            registry=self.registry,
+        )
         self.settlements_dropped = Counter(
             "okome_broker_settlements_dropped_total",
             "Settlements that were lost because the spool was full.",
@@ -94,6 +107,13 @@ class BrokerMetrics:
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """A gauge whose value is read when it is asked for."""
         Gauge(name, help_text, registry=self.registry).set_function(read)
+
+    def log_flushed(self, seconds: float, stored: bool) -> None:
+        """Counts an attempt at a flush of the log."""
+        if stored:
+            self.log_flushes.observe(seconds)
+        else:
+            self.log_flush_failures.inc()
 
     def job_ended(self, event: str, kind: str, body: dict[str, Any]) -> None:
         """Counts a job by the data of its terminal event."""

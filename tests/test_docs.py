@@ -43,6 +43,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
     gauges = {
         "okome_broker_jobs_running",
         "okome_broker_viewers",
+        "okome_broker_log_away",
         "okome_broker_settlements_spooled",
         "okome_broker_policy_age_seconds",
     }

@@ -5,6 +5,7 @@ A variant is a row: what its inventory has and what its settings are.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from bench.peers.base import Ground, Peer, engine_url
 from bench.processes import HARNESS_CORE, OURS
 from bench.spec import Target
 from inventory.load import LOCAL
+from inventory.model import Cluster, Durability
 from inventory.settings import Settings
 from okome.credentials import read_api_key
 from okome.derive import OwnEngine
 from okome.paths import Paths
-from okome.plan import ProcessSpec
+from okome.plan import ProcessSpec, redis_name
 from okome.prepare import Launch, Options, prepare
+from okome.redis_cluster import RedisCluster
 
 _NETWORK = "127.90.0"
 _NODE = 43
@@ -53,6 +56,7 @@ class Variant:
     groups: frozenset[str]
     settings: Mapping[str, Any]
     skips: frozenset[str] = frozenset()
+    durability: Durability = "none"
 
 
 # Ten million tokens would all stay in the broker, as durability `none` has it.
@@ -77,6 +81,14 @@ VARIANTS = (
         "OKOME, log in one Redis, no pacing",
         frozenset({"redis"}),
         {"pacing": "off"},
+        durability="local",
+    ),
+    Variant(
+        "okome-replicated",
+        "OKOME, log in a Redis Cluster, no pacing",
+        frozenset(),
+        {"pacing": "off"},
+        durability="replicated",
     ),
 )
 
@@ -108,35 +120,57 @@ def _start(ground: Ground, variant: Variant) -> Target:
     )
     launch = prepare(options, paths, os.environ, lambda _: None)
     _unbound_redis(launch)
-    for spec in launch.plan:
-        _start_process(ground, spec)
-    (broker,) = launch.cluster.role("stream")
+    broker = launch.cluster.role("stream")[0]
+    plan = [spec for spec in launch.plan if spec.role != "stream" or spec.node == broker.name]
+    for spec in sorted(plan, key=lambda spec: spec.role != "redis"):
+        _start_process(ground, spec, launch.cluster)
+    if variant.durability == "replicated":
+        asyncio.run(_form(launch.cluster))
     key = read_api_key(paths.credentials)
     return Target(broker.address, broker.port, {"Authorization": f"Bearer {key}"})
 
 
-def _start_process(ground: Ground, spec: ProcessSpec) -> None:
-    """The broker and its log count; the control plane is on another machine in service."""
+async def _form(cluster: Cluster) -> None:
+    redis = RedisCluster(cluster)
+    try:
+        await redis.form(30.0)
+    finally:
+        await redis.aclose()
+
+
+def _start_process(ground: Ground, spec: ProcessSpec, cluster: Cluster) -> None:
+    """The broker and its own log count; the control plane, and what replicates the log, are
+    on other machines in service."""
     if spec.argv is None:
         return
-    if spec.role == "control":
+    elsewhere = spec.role == "redis" and spec.listens[0] not in _own_redis(cluster)
+    if spec.role == "control" or elsewhere:
         ground.processes.start(spec.name, spec.argv, HARNESS_CORE, OURS)
     else:
         name = "broker" if spec.role == "stream" else spec.role
         ground.proxy(name, *spec.argv, **OURS)
 
 
+def _own_redis(cluster: Cluster) -> set[str]:
+    """`address:port` of the primary of the measured broker, or of the one Redis there is."""
+    first = cluster.log_stores()[0]
+    return {first.name}
+
+
 def _inventory(variant: Variant) -> dict[str, Any]:
     """The one-machine inventory with one broker, at addresses of the bench."""
     raw: dict[str, Any] = yaml.safe_load(LOCAL.read_text(encoding="utf-8"))
     common, groups = raw["all"]["vars"], raw["all"]["children"]
+    common["okome_durability"] = variant.durability
     common["okome_vip"] = f"{_NETWORK}.18"
     common["okome_ingress_also"] = []
     kept = {"stream", "control", "core_gpu", *variant.groups}
     raw["all"]["children"] = {name: group for name, group in groups.items() if name in kept}
     stream = groups["stream"]["hosts"]
     groups["stream"]["hosts"] = {
-        name: host for name, host in stream.items() if host["okome_number"] == _NODE - 40
+        name: host
+        for name, host in stream.items()
+        if host["okome_number"] == _NODE - 40 or variant.durability == "replicated"
     }
     for group in groups.values():
         for host in group["hosts"].values():
@@ -152,7 +186,7 @@ def _assignments(variant: Variant) -> tuple[str, ...]:
 
 def _unbound_redis(launch: Launch) -> None:
     """What a limit on memory would refuse here, the machine has: a log of ten million tokens."""
-    for node in launch.cluster.role("redis"):
-        config = launch.paths.of_process(node.name) / "redis.conf"
+    for store in launch.cluster.log_stores():
+        config = launch.paths.of_process(redis_name(launch.cluster, store)) / "redis.conf"
         # A later line of a redis.conf overrides an earlier one.
         config.write_text(config.read_text("utf-8") + "maxmemory 0\n", encoding="utf-8")

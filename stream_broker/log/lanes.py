@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from stream_broker.events import Event
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.writer import LogWriter, Writable
+from stream_broker.log.writer import LogWriter, Told, Writable
 
 # What a flush waits for more at most (seconds): a millisecond's tokens share one
 # acknowledgement. Of the latency that a token may have, half of it on the average.
@@ -18,10 +18,17 @@ GATHER_S = 0.001
 class LaneWriters:
     """A LogWriter that is one for each lane. Most jobs of a process are of its own home."""
 
-    def __init__(self, log: RedisLog, clock: Callable[[], float], gather: float = GATHER_S) -> None:
+    def __init__(
+        self,
+        log: RedisLog,
+        clock: Callable[[], float],
+        gather: float = GATHER_S,
+        told: Told | None = None,
+    ) -> None:
         self._log = log
         self._clock = clock
         self._gather = gather
+        self._told = told
         self._by_lane: dict[str, LogWriter] = {}
         self._by_job: WeakKeyDictionary[Writable, LogWriter] = WeakKeyDictionary()
         self._opened: asyncio.Queue[LogWriter] = asyncio.Queue()
@@ -65,6 +72,8 @@ class LaneWriters:
         lane = self._log.lane(job_id)
         writer = self._by_lane.get(lane)
         if writer is None:
-            writer = self._by_lane[lane] = LogWriter(self._log, self._clock, self._gather)
+            writer = self._by_lane[lane] = LogWriter(
+                self._log, self._clock, self._gather, self._told
+            )
             self._opened.put_nowait(writer)
         return writer

@@ -21,6 +21,8 @@ T = TypeVar("T")
 # Redis must answer a command within this, and accept a connection within this (seconds).
 COMMAND_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 0.5
+# Places at which a call is tried while its home moves.
+_TRIES = 3
 # How often it is looked for a home that does not answer: what a promotion is noticed late.
 _LOOK_S = 0.1
 _LOOK_MAX_S = 1.0
@@ -145,15 +147,17 @@ class ClusterStores:
         return tag
 
     async def ask(self, tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
-        """See Stores. Once more where `tag` has moved to, when it has."""
+        """See Stores. Again where `tag` has moved to, when it has."""
+        tries = _TRIES
         while True:
             address = await self._where(tag)
+            tries -= 1
             try:
                 async with translated():
                     return await call(self._clients[address])
             except LogUnavailable as error:
                 self.suspect(tag)
-                if isinstance(error, Unacknowledged):
+                if isinstance(error, Unacknowledged) or not tries:
                     raise
                 await self.topology.refresh()
                 if self.topology.primary(tag) == address:

@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 _RETRY_S = (0.05, 0.1, 0.2)
 _FLUSH_EVENTS = 2048
 
+Told = Callable[[float, bool], object]
+
 
 class Writable(Protocol):
     """A job whose events are written."""
@@ -53,12 +55,22 @@ class Writer(Protocol):
 
 
 class LogWriter:
-    """Batches appends of all jobs. `run` is owned by the composition root."""
+    """Batches appends of all jobs. `run` is owned by the composition root.
 
-    def __init__(self, log: EventLog, clock: Callable[[], float], gather: float = 0.0) -> None:
+    `told` hears how each attempt ended: after how many seconds of its flush, and whether well.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Callable[[], float],
+        gather: float = 0.0,
+        told: Told | None = None,
+    ) -> None:
         self._log = log
         self._clock = clock
         self._gather_s = gather
+        self._told = told
         self._queues: dict[Writable, list[Event]] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -138,7 +150,7 @@ class LogWriter:
             except Exception as error:
                 # A fault of ours is waited out too, within each job's bounds: an end of
                 # this task would leave every job here without one.
-                self.failures += 1
+                self._count(since, stored=False)
                 if attempt == 0:
                     fault = None if isinstance(error, LogUnavailable) else error
                     _LOG.warning("the event log does not answer: %s", error, exc_info=fault)
@@ -147,7 +159,15 @@ class LogWriter:
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
             else:
-                self.flushes += 1
+                self._count(since, stored=True)
                 if attempt:
                     _LOG.warning("the event log answers again after %d attempts", attempt)
                 return outcomes
+
+    def _count(self, since: float, *, stored: bool) -> None:
+        if stored:
+            self.flushes += 1
+        else:
+            self.failures += 1
+        if self._told is not None:
+            self._told(self._clock() - since, stored)

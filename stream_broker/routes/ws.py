@@ -52,7 +52,7 @@ def ws_routes(context: Context) -> list[WebSocketRoute]:
 
 
 async def _admit(context: Context, socket: WebSocket) -> Principal:
-    if context.acceptance.draining:
+    if context.draining:
         raise ProblemError("draining", "This broker is draining; come back")
     context.viewers.check_room()
     credential = credential_of(socket.headers)

@@ -29,6 +29,8 @@ class Socket:
         self.waiting = 0
         self.fills_at: int | None = None
         """Full after so many writes."""
+        self.closed = asyncio.Event()
+        self.awaited = asyncio.Event()
 
     def write_messages(self, messages: list[bytes]) -> None:
         assert messages
@@ -38,6 +40,11 @@ class Socket:
 
     def unsent(self) -> int:
         return self.waiting
+
+    async def until_closed(self, timeout: float) -> None:
+        """Returns when the test sets `closed`."""
+        self.awaited.set()
+        await self.closed.wait()
 
     def take(self) -> None:
         """The client has taken all of it."""

@@ -9,18 +9,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 import websockets
 
 from stream_broker import connection as module
 from stream_broker.connection import (
-    EXTENSION,
     SEND_BUFFER,
     USER_TIMEOUT_MS,
     WRITE_BUFFER,
     SocketConnection,
     StreamConnection,
 )
+from tests.stream_broker.served import Server, serving
 from tests.support.eventually import eventually_async
 
 Connection = StreamConnection | SocketConnection
@@ -30,73 +29,10 @@ FRAME = b"x" * 4000
 MOST = WRITE_BUFFER + 2 * SEND_BUFFER + 4 * RECEIVE_BUFFER + len(FRAME)
 
 
-class Taker:
-    """Counts what it is told."""
-
-    def __init__(self) -> None:
-        self.writables = 0
-        self.left = False
-
-    def writable(self) -> None:
-        self.writables += 1
-
-    def gone(self) -> None:
-        self.left = True
-
-
-class Server(uvicorn.Server):
-    """Begins an answer to each client and leaves it to the test."""
-
-    def __init__(self) -> None:
-        config = uvicorn.Config(
-            self._app,
-            host="127.0.0.1",
-            port=0,
-            http=StreamConnection,
-            ws=SocketConnection,
-            ws_per_message_deflate=False,
-            log_config=None,
-            interface="asgi3",
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        super().__init__(config)
-        self.sock = config.bind_socket()
-        self.address = self.sock.getsockname()
-        self.taker = Taker()
-        self.over = asyncio.Event()
-        self._connection: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 200})
-        else:
-            await receive()
-            await send({"type": "websocket.accept"})
-        connection = scope["extensions"][EXTENSION]
-        connection.taker = self.taker
-        self._connection.set_result(connection)
-        await self.over.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # the signals belong to the test run
-
-    async def connection(self) -> Any:
-        async with asyncio.timeout(5):
-            return await self._connection
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    server = Server()
-    serving = asyncio.create_task(server.serve(sockets=[server.sock]))
-    await eventually_async(lambda: server.started)
-    yield server
-    server.over.set()
-    server.should_exit = True
-    await serving
-    server.sock.close()
+    async with serving() as server:
+        yield server
 
 
 @contextlib.contextmanager

@@ -209,7 +209,7 @@ async def test_a_stream_looks_for_its_job_where_it_went(place: Place) -> None:
     async def find(cursor: int) -> Watch:
         asked.append(cursor)
         await place.parts.log.append([append([complete(2)])])
-        place.parts.runner.jobs.pop(JOB, None)
+        del place.parts.runner.jobs[JOB]
         return await place.parts.watch(cursor)
 
     client = await place.open(find=find)
@@ -249,8 +249,7 @@ async def unavailable(_: int) -> Watch:
 async def test_a_log_that_stays_away_ends_a_stream_cleanly(place: Place) -> None:
     client = await place.open(away=True, find=unavailable)
     await client.ended()
-    assert client.clean
-    assert client.body == b""
+    assert (client.clean, client.body) == (True, b"")
     assert place.closed("log_away") == 1
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import sys
+from functools import cache
 
 from tests.support.real_engine import ServerProcess
 
@@ -43,6 +44,7 @@ def _event(**members: object) -> bytes:
     return b"data: " + json.dumps(chunk | members).encode() + b"\n\n"
 
 
+@cache
 def _token(number: int) -> bytes:
     delta = {"content": word(number)}
     return _event(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
@@ -54,6 +56,7 @@ async def _answer(writer: asyncio.StreamWriter, tokens: int) -> None:
         piece = b"".join(_token(n) for n in range(first, min(first + PIECE, tokens + 1)))
         writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         await writer.drain()
+        await asyncio.sleep(0)  # Others have their turn also where nobody has to wait.
     usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
     end = _event(choices=[{"index": 0, "delta": {}, "finish_reason": "length"}])
     end += _event(choices=[], usage=usage) + b"data: [DONE]\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import subprocess
@@ -25,8 +26,9 @@ _FORM_S = 20.0
 
 def free_net() -> str:
     """`127.x.y.` of which no address that the inventory uses has anybody at Redis's port."""
-    for third in range(1, 250):
-        net = f"127.88.{third}."
+    # Two test runs on one machine begin at different ones.
+    for count in range(250):
+        net = f"127.88.{(os.getpid() + count) % 250}."
         if all(_free(net + str(last)) for last in (43, 44, 45, 46)):
             return net
     raise AssertionError("no free loopback net for a Redis Cluster")

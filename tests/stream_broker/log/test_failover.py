@@ -113,8 +113,9 @@ def _none(*_: str) -> None:
 
 
 @asynccontextmanager
-async def streaming(servers: ClusterServers) -> AsyncIterator[Streams]:
-    async with running_stores(servers.cluster) as here, running_stores(servers.cluster) as there:
+async def streaming(servers: ClusterServers, acks: int = 1) -> AsyncIterator[Streams]:
+    cluster = servers.cluster
+    async with running_stores(cluster, acks) as here, running_stores(cluster, acks) as there:
         log = RedisLog(here, KEYS, lease=3.0, **LIFETIMES)
         writers = LaneWriters(log, asyncio.get_running_loop().time)
         streams = Streams(log, there, writers)
@@ -206,6 +207,21 @@ async def test_one_replica_is_enough(wounded: ClusterServers) -> None:
         wounded.hang(wounded.replicas(NODE)[0])
         await streams[3].more()
         assert streams[3].away == 0
+
+
+async def test_whoever_asks_for_two_acknowledgements_waits_for_both_replicas(
+    wounded: ClusterServers,
+) -> None:
+    async with streaming(wounded, acks=2) as streams:
+        replica, stream = wounded.replicas(NODE)[0], streams[3]
+        wounded.hang(replica)
+        await eventually_async(lambda: stream.away)
+        shown = stream.shown
+        await streams[4].more()
+        assert stream.shown == shown
+        assert stream.window.durable <= shown
+        wounded.go_on(replica)
+        await stream.more()
 
 
 async def test_a_full_primary_makes_its_streams_wait(wounded: ClusterServers) -> None:
