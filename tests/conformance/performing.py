@@ -15,6 +15,7 @@ from tests.support.eventually import eventually_async
 from tests.torture.wire import Answer, ask
 
 _MIMES = {"stream": "*/*", "completion": "text/event-stream", "object": "application/json"}
+_ENDED = ("completed", "failed", "cancelled")
 _MADE = {"jobs": "/v1/jobs", "completions": "/v1/chat/completions"}
 
 
@@ -61,7 +62,7 @@ class Performance:
 
     async def _over(self, url: str) -> bool:
         answer, body = await self._get(url, f"/v1/jobs/{self._job_id}")
-        return bool(answer.status == 200 and json.loads(body)["status"] != "running")
+        return answer.status == 200 and json.loads(body)["status"] in _ENDED
 
     async def _step(self, step: dict[str, Any]) -> None:
         match step:

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"torture {time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     say(f"seed {seed}: starting the cluster")
-    with stage(options.rate if options.engine == "synthetic" else None) as (cluster, engine):
+    rate = options.rate if options.engine == "synthetic" else None
+    with stage(rate, replicated=options.replicated) as (cluster, engine):
         asked = Options(
             minutes=options.minutes,
             reconnects=options.reconnects,
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("synthetic", "embedded"),
         default="synthetic",
         help="synthetic: fast, and its text counts, so that it is checked too (default)",
+    )
+    parser.add_argument(
+        "--replicated", action="store_true", help="with the log of the ten nodes: a Redis Cluster"
     )
     parser.add_argument("--rate", type=float, default=40.0, help="its tokens a second and stream")
     parser.add_argument(

@@ -39,9 +39,9 @@ class Operator:
         nodes: list[dict[str, Any]] = (await self.ask("status"))["nodes"]
         return nodes
 
-    async def node(self, name: str) -> dict[str, Any]:
-        """One of them."""
-        return next(node for node in await self.nodes() if node["name"] == name)
+    async def node(self, process: str) -> dict[str, Any]:
+        """One process of them."""
+        return next(node for node in await self.nodes() if node["process"] == process)
 
     async def whole(self) -> bool:
         """Waits until everything is healthy. Returns whether it ever was."""
@@ -95,7 +95,7 @@ class Chaos:
                 await asyncio.sleep(random.uniform(*self._pause))
                 self._say(f"stream-drained {node['name']}")
                 self._book.counts["stream-drained"] += 1
-                await self.drain(node["name"])
+                await self.drain(node["process"])
                 if not await self._operator.whole():
                     self._book.violation("not_whole", f"40 s after: {node['name']}")
         await asyncio.sleep(self._pause[1])
@@ -104,8 +104,8 @@ class Chaos:
         """Everything once, in any order."""
         acts: list[tuple[str, Act]] = []
         for node in nodes:
-            name, role = node["name"], node["role"]
-            if name == self._spared:
+            name, role = node["process"], node["role"]
+            if name == self._spared and role == "stream":
                 continue
             if role == "core_gpu":
                 acts.append(("engine-killed", lambda n=name: self._kill_engine(n)))
@@ -141,19 +141,19 @@ class Chaos:
             os.kill(pid, signal.SIGCONT)
 
     async def _stop(self, name: str) -> None:
-        await self._operator.ask("stop", name)
+        await self._operator.ask("stop", f"{name}/stream")
         await asyncio.sleep(random.uniform(0.5, 4.0))
-        await self._operator.ask("start", name)
+        await self._operator.ask("start", f"{name}/stream")
 
     async def drain(self, name: str) -> None:
         """As a deployment does it: drained, ended, started anew."""
-        await self._operator.ask("drain", name)
+        await self._operator.ask("drain", f"{name}/stream")
 
         async def ended() -> bool:
             return bool((await self._operator.node(name))["state"] == "stopped")
 
         await eventually_async(ended, within=_WHOLE_S)
-        await self._operator.ask("start", name)
+        await self._operator.ask("start", f"{name}/stream")
 
 
 async def _gone(pid: int) -> None:

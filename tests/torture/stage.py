@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from inventory.load import LOCAL
 from tests.support.cluster import Cluster
 from tests.support.synthetic_engine import MODEL, SyntheticEngine
 
@@ -17,15 +18,17 @@ SETTINGS = ("streams_per_user=10000", "log_ttl=7200", "heartbeat=2")
 
 
 @contextmanager
-def stage(rate: float | None, net: str | None = None) -> Iterator[tuple[Cluster, Any]]:
+def stage(rate: float | None, *, replicated: bool = False) -> Iterator[tuple[Cluster, Any]]:
     """A running cluster, and what kills its engine and starts it again.
 
     `rate`: tokens a second of a synthetic engine; None for the embedded one, which the
-    supervisor itself starts again.
+    supervisor itself starts again. `replicated`: its log is a Redis Cluster.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="okome-torture-"))
-        cluster = Cluster(Path(directory), net or f"127.87.{os.getpid() % 250}.")
+        source = LOCAL.with_name("local-replicated.yml") if replicated else LOCAL
+        net = f"127.87.{os.getpid() % 250}."
+        cluster = Cluster(Path(directory), net, source=source)
         arguments = [part for setting in SETTINGS for part in ("--set", setting)]
         kill = None
         if rate is not None:
