@@ -27,7 +27,7 @@ def stage(rate: float | None, *, replicated: bool = False) -> Iterator[tuple[Clu
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="okome-torture-"))
         source = LOCAL.with_name("local-replicated.yml") if replicated else LOCAL
-        net = f"127.87.{os.getpid() % 250}."
+        net = f"127.92.{os.getpid() % 250}."
         cluster = Cluster(Path(directory), net, source=source)
         arguments = [part for setting in SETTINGS for part in ("--set", setting)]
         kill = None
