@@ -23,6 +23,12 @@ class BrokerMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_jobs()
+        self._of_the_way_in_and_out()
+        self._of_what_fails()
+        self._of_browsers()
+
+    def _of_jobs(self) -> None:
         self.jobs = Counter(
             "okome_broker_jobs_total",
             "Jobs that ended, by kind, terminal event and code.",
@@ -47,6 +53,8 @@ class BrokerMetrics:
             buckets=_GAP_BUCKETS,
             registry=self.registry,
         )
+
+    def _of_the_way_in_and_out(self) -> None:
         self.requests_refused = Counter(
             "okome_broker_requests_refused_total",
             "Requests answered with a problem, by code.",
@@ -59,6 +67,8 @@ class BrokerMetrics:
             ("reason",),
             registry=self.registry,
         )
+
+    def _of_what_fails(self) -> None:
         self.takeovers = Counter(
             "okome_broker_takeovers_total",
             "Jobs taken over from a dead relay.",
@@ -85,6 +95,8 @@ class BrokerMetrics:
             "Answers that another engine went on with.",
             registry=self.registry,
         )
+
+    def _of_browsers(self) -> None:
         self.client_ttft = Histogram(
             "okome_client_time_to_first_token_seconds",
             "Time to first token as browsers measured it.",
