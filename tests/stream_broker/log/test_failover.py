@@ -310,7 +310,7 @@ async def test_an_append_sent_again_after_a_failover_writes_nothing_twice(
             return await replicated_log.append(batch) == ["stored"]
         return False
 
-    await eventually_async(stored)
+    await eventually_async(stored, FAILOVER_S)
     assert await replicated_log.append([append([*tokens(6, 7), complete(8)])]) == ["stored"]
     assert await replicated_log.read(JOB, 0, MUCH) == [*tokens(1, 7), complete(8)]
     assert home_of(JOB) == Home(3, 0)
