@@ -34,6 +34,7 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     )
     try:
         running.up("--set", "heartbeat=2")
+        whole(running)
         yield running
     finally:
         running.down()
