@@ -76,17 +76,31 @@ class Chaos:
         self._pause = pause
         self._engine = engine
         self._say = say
+        self._enough = asyncio.Event()
+
+    def end(self) -> None:
+        """Nothing more happens after the misfortune that is under way."""
+        self._enough.set()
 
     async def run(self) -> None:
-        """Until cancelled; at the end of each misfortune everything is whole again."""
-        while True:
+        """Until `end`; at the end of each misfortune everything is whole again.
+
+        Never cancel it: a process that was stopped would stay so.
+        """
+        while not self._enough.is_set():
             for name, act in self._round(await self._operator.nodes()):
-                await asyncio.sleep(random.uniform(*self._pause))
+                if await self._over(random.uniform(*self._pause)):
+                    return
                 self._say(name)
                 self._book.counts[name.partition(" ")[0]] += 1
                 await act()
                 if not await self._operator.whole():
                     self._book.violation("not_whole", f"40 s after: {name}")
+
+    async def _over(self, pause: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._enough.wait(), pause)
+        return self._enough.is_set()
 
     async def roll(self) -> None:
         """One rolling restart: every broker in turn, the next one when the last is back."""

@@ -77,15 +77,14 @@ class Run:
     async def run(self) -> dict[str, Any]:
         """Tortures; returns the figures."""
         began = time.monotonic()
-        others = [asyncio.create_task(self._meter.run())]
-        if self.options.chaos == "all":
-            others.append(asyncio.create_task(self._chaos().run()))
-        elif self.options.chaos == "rolling":
-            others.append(asyncio.create_task(self._chaos().roll()))
+        chaos = self._chaos()
+        meter = asyncio.create_task(self._meter.run())
+        others = [meter, *self._misfortunes(chaos)]
         clients = [asyncio.create_task(self._guarded(c.run())) for c in self._clients()]
         try:
             await self._wait(began, others)
-            await _end(others)
+            chaos.end()
+            await asyncio.gather(*others[1:])
             if not await self._operator.whole():
                 self.book.violation("not_whole", "at the end")
             self.site.closing.set()
@@ -102,6 +101,15 @@ class Run:
     def _clients(self) -> list[Reader | SocketClient]:
         kinds: list[type[Reader] | type[SocketClient]] = [Reader, OpenAI, EventSource, SocketClient]
         return [kinds[n % len(kinds)](self.site, n) for n in range(self.options.clients)]
+
+    def _misfortunes(self, chaos: Chaos) -> list[asyncio.Task[None]]:
+        match self.options.chaos:
+            case "all":
+                return [asyncio.create_task(chaos.run())]
+            case "rolling":
+                return [asyncio.create_task(chaos.roll())]
+            case "none":
+                return []
 
     def _chaos(self) -> Chaos:
         options = self.options
