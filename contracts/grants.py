@@ -50,11 +50,16 @@ class GrantRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`max_tokens` for the engine; times in seconds, a grace of None is unlimited."""
+    """`max_tokens` for the engine; times in seconds, a grace of None is unlimited.
+
+    `quota_limited`: the user's quota made `max_tokens` smaller, so a job that reaches it
+    ends as `job_cancelled` with the reason `quota`.
+    """
 
     max_tokens: int
     deadline_s: float
     detach_grace_s: float | None
+    quota_limited: bool = False
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from control_plane.app import build_app
 from control_plane.credentials import CredentialsError, read_credentials
 from control_plane.logs import configure_logging
 from control_plane.store.database import Database, StoreError
+from control_plane.store.engines import sqlite_url
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 
@@ -60,7 +61,7 @@ async def _serve(options: argparse.Namespace) -> None:
     (node,) = cluster.role("control")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(node.address, node.port))
-        database = Database(options.state)
+        database = Database(credentials.database_url or sqlite_url(options.state))
         stack.push_async_callback(database.close)
         await database.open(time.time())
         app = build_app(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import httpx
+from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,20 +17,23 @@ from starlette.responses import Response
 
 from contracts.problems import ProblemError
 from control_plane.background import repeating
+from control_plane.books import Books
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
 from control_plane.grants import models_of
+from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
 from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
+from control_plane.roster import Roster
 from control_plane.routes.account import Account
 from control_plane.routes.internal import Internal
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
 from control_plane.signing import Signer
-from control_plane.store.accounts import seed
 from control_plane.store.database import Database
-from control_plane.store.migrations import installed_at
+from control_plane.store.migrate import installed_at
+from control_plane.store.users import seed
 from control_plane.web import on_disconnect, on_error, on_http_exception, on_problem
 from inventory.model import Cluster
 from inventory.settings import Settings
@@ -61,11 +64,14 @@ def build_app(
     metrics = Metrics()
     engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
     watch = EngineWatch(engines, client, clock, metrics)
+    reserved_s = settings.job_deadline + settings.lease_ttl
     plane = Plane(
         settings=settings,
         service_key=credentials.service_key,
         signer=Signer(credentials.session_key),
         database=database,
+        books=Books(Ledger(settings.lease_ttl, reserved_s), database, clock),
+        roster=Roster(settings.streams_per_user),
         engines=watch,
         prober=Prober(engines, client, watch.health, clock, metrics),
         metrics=metrics,
@@ -98,6 +104,7 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
+            stack.push_async_callback(plane.books.aclose)
             await _prepare(plane, cluster, api_key)
             await stack.enter_async_context(
                 repeating("engine watch", HEALTH_EVERY_S, plane.engines.check)
@@ -115,10 +122,12 @@ async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:
     """What the first request must find: the built-in user and the models."""
     now = plane.clock()
 
-    def first_steps(connection: sqlite3.Connection) -> tuple[bool, float]:
+    def first_steps(connection: Connection) -> tuple[bool, float]:
         return seed(connection, api_key, now), installed_at(connection)
 
-    usable, created = await plane.database.write(first_steps, durable=True)
+    usable, created = await plane.database.run(first_steps, durable=True)
+    await plane.reload_roster()
+    await plane.books.load()
     if not usable:
         log.warning("the key in the credential `api_key` was revoked and opens nothing")
     plane.models = models_of(cluster, int(created))

@@ -1,8 +1,9 @@
 """Reads the credentials directory, in the manner of systemd's `LoadCredential=`.
 
 Files: `service_key` (bearer of the brokers), `api_key` (first key of the built-in
-user), `session_key` (Ed25519 private key, PEM, signs session tokens). Whoever
-starts the process makes them; this module only reads.
+user), `session_key` (Ed25519 private key, PEM, signs session tokens); and, where the
+database is a PostgreSQL, `database_url`. Whoever starts the process makes them; this
+module only reads.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from sqlalchemy import URL
 
 from control_plane.auth import is_api_key
+from control_plane.store.engines import UrlError, postgres_url
 
 _SERVICE_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{32,512}")
 
@@ -31,17 +34,19 @@ class Credentials:
     service_key: str
     api_key: str
     session_key: Ed25519PrivateKey
+    database_url: URL | None = None
 
     def __repr__(self) -> str:
         return "Credentials(…)"
 
 
 def read_credentials(directory: Path) -> Credentials:
-    """The three credentials in `directory`. Raises CredentialsError."""
+    """The credentials in `directory`. Raises CredentialsError."""
     return Credentials(
         service_key=_service_key(directory / "service_key"),
         api_key=_api_key(directory / "api_key"),
         session_key=_session_key(directory / "session_key"),
+        database_url=_database_url(directory / "database_url"),
     )
 
 
@@ -67,6 +72,15 @@ def _session_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise CredentialsError(f"{path}: expected an Ed25519 private key")
     return key
+
+
+def _database_url(path: Path) -> URL | None:
+    if not path.exists():
+        return None
+    try:
+        return postgres_url(_text(path))
+    except UrlError as error:
+        raise CredentialsError(f"{path}: {error}") from error
 
 
 def _text(path: Path) -> str:

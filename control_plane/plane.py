@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from contracts.policy import PolicyLimits, PolicyModel
 from contracts.problems import ProblemError
+from control_plane.books import Books
 from control_plane.engines import EngineWatch
 from control_plane.grants import pacing_of, policy_limits
-from control_plane.leases import LeaseRule
 from control_plane.metrics import Metrics
 from control_plane.prober import Prober
+from control_plane.roster import Roster, read_rows
 from control_plane.signing import Signer
-from control_plane.store.accounts import prune_tokens
 from control_plane.store.database import Database
-from control_plane.store.leases import prune
+from control_plane.store.tokens import prune_tokens
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
@@ -31,16 +31,13 @@ class Plane:
     service_key: str
     signer: Signer
     database: Database
+    books: Books
+    roster: Roster
     engines: EngineWatch
     prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
     models: list[PolicyModel] = field(default_factory=list)
-
-    @property
-    def lease_rule(self) -> LeaseRule:
-        """How many streams a user may run, and how long a slot outlives its holder."""
-        return LeaseRule(self.settings.streams_per_user, self.settings.lease_ttl)
 
     @property
     def limits(self) -> PolicyLimits:
@@ -52,11 +49,16 @@ class Plane:
         """How the tokens of a job are paced."""
         return pacing_of(self.settings)
 
+    async def reload_roster(self) -> None:
+        """After every change to users, keys or tokens. Raises ProblemError 503."""
+        now = self.clock()
+        self.roster.load(await self.database.run(lambda c: read_rows(c, now)))
+
     async def prune(self) -> None:
         """Forgets what has expired for good. A store that is busy now is asked again later."""
         now = self.clock()
         try:
-            await self.database.write(lambda c: prune(c, self.settings.job_deadline, now))
-            await self.database.write(lambda c: prune_tokens(c, now))
+            await self.books.prune()
+            await self.database.run(lambda c: prune_tokens(c, now))
         except ProblemError:
             return

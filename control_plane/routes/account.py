@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.policy import SCOPE_KEYS
 from contracts.problems import ProblemError
+from control_plane.allowance import SPANS, UNITS, ends_at
 from control_plane.auth import Identity, check_scopes, new_api_key, require_scope
 from control_plane.plane import Plane
 from control_plane.routes.caller import identify_caller
-from control_plane.store.accounts import add_key, list_keys, revoke_key
-from control_plane.store.leases import live_leases, reserved_tokens
+from control_plane.store.keys import add_key, list_keys, revoke_key
 from control_plane.store.usage import usage_by_model
 from control_plane.web import decode, respond
 
@@ -21,6 +24,7 @@ from control_plane.web import decode, respond
 class NewKey(msgspec.Struct, frozen=True):
     """Body of `POST /v1/keys`. `expires_at` in Unix seconds, null: never."""
 
+    name: Annotated[str, Meta(max_length=100)] = ""
     scopes: list[str] | None = None
     expires_at: float | None = None
 
@@ -44,7 +48,7 @@ class Account:
     async def create_key(self, request: Request) -> Response:
         """A new API key, shown this once. It opens nothing that its maker may not."""
         plane = self._plane
-        caller = await self._key_holder(request)
+        caller = self._key_holder(request)
         wanted = await decode(request, NewKey, plane.settings.body_max)
         now = plane.clock()
         scopes = check_scopes(caller, wanted.scopes)
@@ -54,47 +58,66 @@ class Account:
                 "invalid_request", "expires_at must be in the future.", field="expires_at"
             )
         key = new_api_key()
-        record = await plane.database.write(
-            lambda c: add_key(c, caller.user_id, key, scopes, expires_at, now), durable=True
+        record = await plane.database.run(
+            lambda c: add_key(
+                c,
+                caller.user_id,
+                key,
+                name=wanted.name,
+                scopes=scopes,
+                expires_at=expires_at,
+                now=now,
+            ),
+            durable=True,
         )
+        await plane.reload_roster()
         return respond({"key": key} | msgspec.to_builtins(record), status=201)
 
     async def list_keys(self, request: Request) -> Response:
         """The caller's keys that are not revoked, without the keys themselves."""
-        caller = await self._key_holder(request)
-        records = await self._plane.database.read(lambda c: list_keys(c, caller.user_id))
+        caller = self._key_holder(request)
+        records = await self._plane.database.run(lambda c: list_keys(c, caller.user_id))
         return respond({"keys": records})
 
     async def revoke_key(self, request: Request) -> Response:
         """Ends a key; brokers learn it with their next policy snapshot."""
-        caller = await self._key_holder(request)
+        caller = self._key_holder(request)
         key_id, now = request.path_params["key_id"], self._plane.clock()
-        revoked = await self._plane.database.write(
+        revoked = await self._plane.database.run(
             lambda c: revoke_key(c, caller.user_id, key_id, now), durable=True
         )
         if not revoked:
             raise ProblemError("not_found", "You have no such key.")
+        await self._plane.reload_roster()
         return Response(status_code=204)
 
     async def usage(self, request: Request) -> Response:
         """Requests and tokens per model since the beginning of the usage log."""
-        caller = await identify_caller(request, self._plane)
-        models = await self._plane.database.read(lambda c: usage_by_model(c, caller.user_id))
+        caller = identify_caller(request, self._plane)
+        models = await self._plane.database.run(lambda c: usage_by_model(c, caller.user_id))
         return respond({"user_id": caller.user_id, "models": models})
 
     async def quota(self, request: Request) -> Response:
         """What is taken now of what the caller may take. A limit of null: none."""
         plane = self._plane
-        caller = await identify_caller(request, plane)
-        user_id, now = caller.user_id, plane.clock()
-        in_use, reserved = await plane.database.read(
-            lambda c: (live_leases(c, user_id, now), reserved_tokens(c, user_id, now))
-        )
-        streams = {"limit": plane.settings.streams_per_user, "in_use": in_use}
-        tokens = {"limit": None, "reserved": reserved}
-        return respond({"user_id": user_id, "streams": streams, "tokens": tokens})
+        user_id, now = identify_caller(request, plane).user_id, plane.clock()
+        allowance, ledger = plane.roster.allowance(user_id), plane.books.ledger
+        answer: dict[str, object] = {
+            "user_id": user_id,
+            "streams": {"limit": allowance.streams, "in_use": ledger.live_streams(user_id, now)},
+        }
+        for unit in UNITS:
+            answer[unit] = {
+                span: {
+                    "limit": allowance.limit(unit, span),
+                    "taken": ledger.taken(user_id, unit, span, now),
+                    "resets_at": ends_at(now, span),
+                }
+                for span in SPANS
+            }
+        return respond(answer)
 
-    async def _key_holder(self, request: Request) -> Identity:
-        caller = await identify_caller(request, self._plane)
+    def _key_holder(self, request: Request) -> Identity:
+        caller = identify_caller(request, self._plane)
         require_scope(caller, SCOPE_KEYS)
         return caller

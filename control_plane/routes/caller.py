@@ -7,7 +7,6 @@ from starlette.requests import Request
 from contracts.policy import SESSION_COOKIE
 from control_plane.auth import Identity, bearer, check_origin, examine, unauthenticated
 from control_plane.plane import Plane
-from control_plane.store.accounts import identify
 
 
 def scheme_of(request: Request) -> str:
@@ -25,7 +24,7 @@ def require_own_origin(request: Request) -> None:
     check_origin(request.method, headers.get("origin"), scheme_of(request), headers.get("host"))
 
 
-async def identify_caller(request: Request, plane: Plane) -> Identity:
+def identify_caller(request: Request, plane: Plane) -> Identity:
     """The caller. `Authorization` wins over the cookie.
 
     Raises ProblemError `unauthenticated`, or `origin_not_allowed` for a call by cookie that
@@ -39,4 +38,4 @@ async def identify_caller(request: Request, plane: Plane) -> Identity:
         require_own_origin(request)
     now = plane.clock()
     proof = examine(credential, plane.signer.public_keys, now)
-    return await plane.database.read(lambda c: identify(c, proof, now))
+    return plane.roster.identify(proof, now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,14 +14,12 @@ from starlette.routing import Route
 from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
 from contracts.policy import SCOPE_GENERATE, PolicySnapshot
 from contracts.problems import ProblemError
-from control_plane.auth import Proof, examine, is_service, require_scope, unauthenticated
+from control_plane.auth import examine, is_service, require_scope, unauthenticated
 from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
+from control_plane.ledger import OpenGrant
 from control_plane.plane import Plane
 from control_plane.policy import build_snapshot, etag, matches
 from control_plane.settlements import check_settlement
-from control_plane.store.accounts import identify, key_entries, revoked_tokens
-from control_plane.store.leases import acquire_leases, renew_leases, reserve, take_lease
-from control_plane.store.usage import settle
 from control_plane.web import decode, respond
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -87,42 +84,36 @@ class Internal:
             self._plane.metrics.grant_seconds.observe(time.perf_counter() - started)
         return respond(grant)
 
-    async def _grant(self, question: GrantRequest) -> Grant:
+    async def _grant(self, asked: GrantRequest) -> Grant:
+        """Who may what, on which engine; last, because it takes something, the slot."""
         plane, now = self._plane, self._plane.clock()
-        proof = examine(question.credential, plane.signer.public_keys, now)
-        return await plane.database.write(lambda c: self._decide(c, question, proof, now))
-
-    def _decide(
-        self, connection: sqlite3.Connection, asked: GrantRequest, proof: Proof, now: float
-    ) -> Grant:
-        """Who may what, on which engine; last, because it takes something, the lease.
-
-        Runs in the store's thread: beside `connection` it only reads what is replaced whole.
-        """
-        plane = self._plane
-        identity = identify(connection, proof, now)
+        identity = plane.roster.identify(
+            examine(asked.credential, plane.signer.public_keys, now), now
+        )
         require_scope(identity, SCOPE_GENERATE)
         model = find_model(plane.models, asked.request.model, identity.tier)
         limits = limits_for(asked.request, plane.limits)
         engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
-        rule = plane.lease_rule
-        lease_id = take_lease(connection, identity.user_id, asked.node, rule, now)
-        grant_id = f"grant_{secrets.token_hex(12)}"
-        tokens = asked.request.prompt_tokens_estimate + limits.max_tokens
-        until = now + limits.deadline_s + rule.ttl_s
-        reserve(connection, grant_id, identity.user_id, tokens, until, now)
+        admission = await plane.books.open(
+            plane.roster.allowance(identity.user_id),
+            _fresh_grant(identity.user_id, asked.node, model.id),
+            asked.request.prompt_tokens_estimate,
+            limits.max_tokens,
+        )
         return Grant(
-            grant_id=grant_id,
+            grant_id=admission.grant.id,
             user_id=identity.user_id,
             tier=identity.tier,
             engine=plane.prober.proven(engine),
             fallbacks=[plane.prober.proven(fallback) for fallback in fallbacks],
-            limits=limits,
+            limits=msgspec.structs.replace(
+                limits, max_tokens=admission.max_tokens, quota_limited=admission.limited
+            ),
             tools=[],
             inspection=INSPECTION,
             pacing=plane.pacing,
-            lease=Lease(id=lease_id, ttl_s=rule.ttl_s),
-            reservation=Reservation(tokens=tokens),
+            lease=Lease(id=admission.grant.lease_id, ttl_s=plane.settings.lease_ttl),
+            reservation=Reservation(tokens=admission.grant.tokens),
         )
 
     async def renew(self, request: Request) -> Response:
@@ -138,26 +129,24 @@ class Internal:
 
     async def acquire_many(self, request: Request) -> Response:
         """Takes slots for jobs that run already: 200 `{refused: [ids without a slot]}`."""
-        body = await decode(request, LostLeases, self._plane.settings.body_max)
-        plane, now = self._plane, self._plane.clock()
-        refused = await plane.database.write(
-            lambda c: acquire_leases(c, body.leases, body.node, plane.lease_rule, now)
-        )
+        plane = self._plane
+        body = await decode(request, LostLeases, plane.settings.body_max)
+        refused = await plane.books.acquire(body.leases, body.node, plane.roster.allowance)
         return respond({"refused": refused})
 
     async def _renew(self, ids: list[str]) -> list[str]:
-        plane, now = self._plane, self._plane.clock()
-        unknown = await plane.database.write(lambda c: renew_leases(c, ids, plane.lease_rule, now))
+        plane = self._plane
+        unknown = await plane.books.renew(ids, plane.roster.allowance)
         plane.metrics.leases_unknown.inc(len(unknown))
         return unknown
 
     async def settle(self, request: Request) -> Response:
         """Writes the usage of an ended job. After the 204 a broker may forget it, so the
         row is on disk by then."""
-        plane, now = self._plane, self._plane.clock()
+        plane = self._plane
         settlement = await decode(request, Settlement, plane.settings.body_max)
         check_settlement(settlement)
-        first = await plane.database.write(lambda c: settle(c, settlement, now), durable=True)
+        first = await plane.books.settle(settlement)
         plane.metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
         if first:
             self._count_tokens(settlement)
@@ -177,21 +166,35 @@ class Internal:
 
     async def policy(self, request: Request) -> Response:
         """The policy snapshot; 304 when `If-None-Match` names it."""
-        plane, now = self._plane, self._plane.clock()
-        snapshot = await plane.database.read(lambda c: self._snapshot(c, now))
+        snapshot = self._snapshot()
         headers = {"ETag": etag(snapshot.version), "Cache-Control": "no-cache"}
         if matches(request.headers.get("if-none-match"), snapshot.version):
             return Response(status_code=304, headers=headers)
         return respond(snapshot, headers=headers)
 
-    def _snapshot(self, connection: sqlite3.Connection, now: float) -> PolicySnapshot:
-        plane = self._plane
+    def _snapshot(self) -> PolicySnapshot:
+        plane, now = self._plane, self._plane.clock()
         return build_snapshot(
-            keys=key_entries(connection, now),
-            revoked=revoked_tokens(connection, now),
+            keys=plane.roster.key_entries(now),
+            revoked=sorted(plane.roster.revoked),
             public_keys=plane.signer.jwks,
             models=plane.prober.proven_models(plane.models),
             limits=plane.limits,
             pacing=plane.pacing,
             now=now,
         )
+
+
+def _fresh_grant(user_id: str, node: str, model: str) -> OpenGrant:
+    """Ids for a new grant; its times and tokens are the ledger's to say."""
+    return OpenGrant(
+        id=f"grant_{secrets.token_hex(12)}",
+        lease_id=f"lease_{secrets.token_hex(12)}",
+        user_id=user_id,
+        node=node,
+        model=model,
+        tokens=0,
+        created_at=0.0,
+        lease_until=0.0,
+        reserved_until=0.0,
+    )

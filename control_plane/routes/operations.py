@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from sqlalchemy import Connection, select
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -11,7 +10,7 @@ from starlette.routing import Route
 from contracts.problems import ProblemError
 from control_plane.metrics import CONTENT_TYPE
 from control_plane.plane import Plane
-from control_plane.store.leases import all_live_leases
+from control_plane.store.schema import users
 from control_plane.web import respond
 
 
@@ -38,7 +37,7 @@ class Operations:
 
         They do for `?engines=up`, which a launcher asks before it says that all is ready.
         """
-        await self._plane.database.read(_nothing)
+        await self._plane.database.run(_nothing)
         if request.query_params.get("engines") == "up":
             self._check_engines()
         return respond({"status": "ready"})
@@ -53,11 +52,10 @@ class Operations:
 
     async def metrics(self, _: Request) -> Response:
         """The exposition of `control_plane/metrics.py`."""
-        plane, now = self._plane, self._plane.clock()
-        live = await plane.database.read(lambda c: all_live_leases(c, now))
-        plane.metrics.leases_live.set(live)
+        plane = self._plane
+        plane.metrics.leases_live.set(plane.books.ledger.all_live_streams(plane.clock()))
         return Response(plane.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _nothing(connection: sqlite3.Connection) -> None:
-    connection.execute("SELECT 1 FROM users LIMIT 1")
+def _nothing(connection: Connection) -> None:
+    connection.execute(select(users.c.id).limit(1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +13,7 @@ from control_plane.auth import KeyProof, bearer, examine, unauthenticated
 from control_plane.plane import Plane
 from control_plane.routes.caller import identify_caller, require_own_origin, scheme_of
 from control_plane.signing import new_session
-from control_plane.store.accounts import identify, note_token, revoke_token
+from control_plane.store.tokens import note_token, revoke_token
 from control_plane.web import decode, respond
 
 
@@ -77,13 +75,10 @@ class Sessions:
         if not isinstance(proof, KeyProof):
             raise unauthenticated()
 
-        def open_session(connection: sqlite3.Connection) -> SessionClaims:
-            identity = identify(connection, proof, now)
-            claims = new_session(identity, plane.settings.session_ttl, now)
-            note_token(connection, claims, identity.proof_id)
-            return claims
-
-        return await plane.database.write(open_session)
+        identity = plane.roster.identify(proof, now)
+        claims = new_session(identity, plane.settings.session_ttl, now)
+        await plane.database.run(lambda c: note_token(c, claims, key_id=identity.proof_id))
+        return claims
 
     async def logout(self, request: Request) -> Response:
         """Revokes the session token and clears the cookie. 204 also without a valid session:
@@ -91,23 +86,22 @@ class Sessions:
         if "authorization" not in request.headers:
             require_own_origin(request)
         try:
-            identity = await identify_caller(request, self._plane)
+            identity = identify_caller(request, self._plane)
         except ProblemError as problem:
             if problem.code != "unauthenticated":
                 raise
         else:
             if identity.method == "session" and identity.expires_at is not None:
-                jti, expires_at = identity.proof_id, identity.expires_at
-                await self._plane.database.write(
-                    lambda c: revoke_token(c, jti, expires_at), durable=True
-                )
+                jti, now = identity.proof_id, self._plane.clock()
+                await self._plane.database.run(lambda c: revoke_token(c, jti, now), durable=True)
+                await self._plane.reload_roster()
         response = Response(status_code=204, headers={"Cache-Control": "no-store"})
         self._set_cookie(request, response, "", 0)
         return response
 
     async def session(self, request: Request) -> Response:
         """Who the caller is. `expires_at` in Unix seconds, null: never."""
-        identity = await identify_caller(request, self._plane)
+        identity = identify_caller(request, self._plane)
         return respond(
             {
                 "user_id": identity.user_id,

@@ -6,13 +6,15 @@ disturb the others. None is told that it is done before the commit is.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from contracts.problems import ProblemError
+from control_plane.store.engines import transaction
 
 
 class Work(msgspec.Struct, frozen=True, eq=False):
@@ -21,8 +23,7 @@ class Work(msgspec.Struct, frozen=True, eq=False):
     `durable` work is kept also through the loss of power.
     """
 
-    run: Callable[[sqlite3.Connection], Any]
-    writes: bool
+    run: Callable[[Connection], Any]
     durable: bool
     deadline: float
 
@@ -35,70 +36,49 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def run_batch(
-    connection: sqlite3.Connection, works: Sequence[Work], clock: Callable[[], float]
+    connection: Connection, works: Sequence[Work], clock: Callable[[], float]
 ) -> list[Outcome]:
     """Runs all of `works` in order; their outcomes in order.
 
-    What is late at the commit has not happened: its caller was told so. Never raises.
+    What is late at the commit has not happened: its caller was told so. Raises DBAPIError
+    when the database cannot be worked with; then nothing has happened.
     """
-    durable = any(work.durable for work in works)
-    if durable:
-        connection.execute("PRAGMA synchronous = FULL")
-    try:
-        return _transact(connection, works, clock)
-    except sqlite3.Error as error:
-        _roll_back(connection)
-        return [Outcome(error=error)] * len(works)
-    finally:
-        if durable:
-            connection.execute("PRAGMA synchronous = NORMAL")
+    alone = len(works) == 1
+    with transaction(connection, any(work.durable for work in works)) as begun:
+        outcomes = [_run_one(connection, work, alone=alone) for work in works]
+        now = clock()
+        in_time = [work for work in works if work.deadline >= now]
+        if len(in_time) == len(works):
+            if not (alone and outcomes[0].error is not None):
+                begun.commit()
+            return outcomes
+        begun.rollback()
+    # Done again without those that are late: work depends on the database alone.
+    done = run_batch(connection, in_time, clock) if in_time else []
+    return _spread(works, in_time, done)
 
 
-def _transact(
-    connection: sqlite3.Connection, works: Sequence[Work], clock: Callable[[], float]
+def _spread(
+    works: Sequence[Work], in_time: Sequence[Work], done: Sequence[Outcome]
 ) -> list[Outcome]:
-    writes = any(work.writes for work in works)
-    connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-    outcomes = [_run_one(connection, work) for work in works]
-    now = clock()
-    late = [work.deadline < now for work in works]
-    if any(late):
-        return _without(connection, works, late, clock)
-    connection.execute("COMMIT")
-    return outcomes
+    by_work = {id(work): outcome for work, outcome in zip(in_time, done, strict=True)}
+    late = Outcome(error=too_late())
+    return [by_work.get(id(work), late) for work in works]
 
 
-def _without(
-    connection: sqlite3.Connection,
-    works: Sequence[Work],
-    late: Sequence[bool],
-    clock: Callable[[], float],
-) -> list[Outcome]:
-    """Undoes all and does again what is in time: work depends on the database alone."""
-    _roll_back(connection)
-    in_time = [work for work, is_late in zip(works, late, strict=True) if not is_late]
-    done = iter(_transact(connection, in_time, clock) if in_time else [])
-    return [Outcome(error=too_late()) if is_late else next(done) for is_late in late]
-
-
-def _run_one(connection: sqlite3.Connection, work: Work) -> Outcome:
-    connection.execute("SAVEPOINT work")
+def _run_one(connection: Connection, work: Work, *, alone: bool) -> Outcome:
+    """A piece that is alone needs no savepoint: its transaction is all or nothing."""
     try:
-        result = work.run(connection)
-    except BaseException as error:
-        if not connection.in_transaction:
-            # SQLite has ended the transaction by itself (disk full): none of it happened.
-            raise sqlite3.OperationalError("the transaction was lost") from error
-        connection.execute("ROLLBACK TO work")
-        connection.execute("RELEASE work")
+        if alone:
+            return Outcome(work.run(connection))
+        with connection.begin_nested():
+            return Outcome(work.run(connection))
+    except DBAPIError as error:
+        if error.connection_invalidated or not connection.in_transaction():
+            raise
         return Outcome(error=error)
-    connection.execute("RELEASE work")
-    return Outcome(result)
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+    except Exception as error:
+        return Outcome(error=error)
 
 
 def too_late() -> ProblemError:

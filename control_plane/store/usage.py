@@ -1,17 +1,21 @@
-"""The usage log: one row per settled job."""
+"""The usage log: one row per settled job, and the sums that quotas are measured by."""
 
 from __future__ import annotations
 
-import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
+from sqlalchemy import Connection, delete, func, select
 
 from contracts.grants import Settlement
-from control_plane.store.leases import free_lease, release
+from control_plane.allowance import SPANS, period_of
+from control_plane.store.engines import insert_into
+from control_plane.store.schema import grants, settlements, usage
 
 
 class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user has used of one model since the beginning of the log."""
+    """What a user has used of one model."""
 
     model: str
     requests: int
@@ -20,58 +24,128 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
 
 
-def settle(connection: sqlite3.Connection, settlement: Settlement, now: float) -> bool:
-    """Writes the usage row, frees the lease and drops the reservation.
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A settlement on its way into the log. `granted_at` names the day and month that it
+    counts for; `grant_id` is the open grant that it ends, if there is one."""
 
-    The first settlement of a job counts; later ones change nothing. Returns whether this
-    was the first. `final_text` is not kept.
+    settlement: Settlement
+    granted_at: float
+    grant_id: str | None
+
+
+def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list[bool]:
+    """Writes usage rows, adds to the sums, ends the grants; all or nothing.
+
+    The first settlement of a job counts; later ones change nothing. Returns for each
+    whether it was the first.
     """
-    written = connection.execute(
-        "INSERT INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (job_id) DO NOTHING",
-        _row(settlement, now),
-    ).rowcount
-    free_lease(connection, settlement.lease_id)
-    release(connection, settlement.grant_id)
-    return bool(written)
+    firsts: set[str] = set()
+    distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
+    statement = (
+        insert_into(connection, settlements)
+        .values([_row(entry.settlement, now) for entry in distinct.values()])
+        .on_conflict_do_nothing()
+        .returning(settlements.c.job_id)
+    )
+    firsts.update(connection.scalars(statement))
+    _add_up(connection, [entry for job_id, entry in distinct.items() if job_id in firsts])
+    ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
+    if ended:
+        connection.execute(delete(grants).where(grants.c.id.in_(ended)))
+    found: list[bool] = []
+    for entry in batch:
+        found.append(entry.settlement.job_id in firsts)
+        firsts.discard(entry.settlement.job_id)
+    return found
 
 
-def _row(settlement: Settlement, now: float) -> tuple[object, ...]:
-    return (
-        settlement.job_id,
-        settlement.grant_id,
-        settlement.user_id,
-        settlement.session_id,
-        settlement.model,
-        settlement.engine,
-        settlement.node,
-        settlement.outcome,
-        settlement.code,
-        settlement.usage.prompt_tokens,
-        settlement.usage.completion_tokens,
-        settlement.usage.cached_tokens,
-        settlement.usage.estimated,
-        settlement.created_at,
-        settlement.first_token_at,
-        settlement.ended_at,
-        now,
+def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
+    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for entry in fresh:
+        for span in SPANS:
+            added = sums[entry.settlement.user_id, period_of(entry.granted_at, span)]
+            added[0] += 1
+            added[1] += used_tokens(entry.settlement)
+    if not sums:
+        return
+    statement = insert_into(connection, usage).values(
+        [
+            {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
+            for (user_id, period), (requests, tokens) in sums.items()
+        ]
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["user_id", "period"],
+            set_={
+                "requests": usage.c.requests + statement.excluded.requests,
+                "tokens": usage.c.tokens + statement.excluded.tokens,
+            },
+        )
     )
 
 
-def usage_by_model(connection: sqlite3.Connection, user_id: str) -> list[ModelUsage]:
+def used_tokens(settlement: Settlement) -> int:
+    """What counts against a quota: prompt and completion, also what a cache saved."""
+    return settlement.usage.prompt_tokens + settlement.usage.completion_tokens
+
+
+def used_in(
+    connection: Connection, periods: Sequence[str], users: Sequence[str] | None = None
+) -> list[tuple[str, str, int, int]]:
+    """(user, period, requests, tokens) of these users, or of all, in these days and months."""
+    columns = (usage.c.user_id, usage.c.period, usage.c.requests, usage.c.tokens)
+    wanted = select(*columns).where(usage.c.period.in_(periods))
+    if users is not None:
+        wanted = wanted.where(usage.c.user_id.in_(users))
+    rows = connection.execute(wanted)
+    return [(user_id, period, requests, tokens) for user_id, period, requests, tokens in rows]
+
+
+def usage_by_model(connection: Connection, user_id: str) -> list[ModelUsage]:
     """A user's sums per model, in order of model name."""
+    columns = settlements.c
     rows = connection.execute(
-        "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens)"
-        " FROM settlements WHERE user_id = ? GROUP BY model ORDER BY model",
-        (user_id,),
+        select(
+            columns.model,
+            func.count().label("requests"),
+            func.sum(columns.prompt_tokens).label("prompt_tokens"),
+            func.sum(columns.completion_tokens).label("completion_tokens"),
+            func.sum(columns.cached_tokens).label("cached_tokens"),
+        )
+        .where(columns.user_id == user_id)
+        .group_by(columns.model)
+        .order_by(columns.model)
     )
     return [
         ModelUsage(
-            model=model,
-            requests=requests,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cached_tokens=cached,
+            model=row.model,
+            requests=row.requests,
+            prompt_tokens=int(row.prompt_tokens),
+            completion_tokens=int(row.completion_tokens),
+            cached_tokens=int(row.cached_tokens),
         )
-        for model, requests, prompt, completion, cached in rows
+        for row in rows
     ]
+
+
+def _row(settlement: Settlement, now: float) -> dict[str, object]:
+    return {
+        "job_id": settlement.job_id,
+        "grant_id": settlement.grant_id,
+        "user_id": settlement.user_id,
+        "session_id": settlement.session_id,
+        "model": settlement.model,
+        "engine": settlement.engine,
+        "node": settlement.node,
+        "outcome": settlement.outcome,
+        "code": settlement.code,
+        "prompt_tokens": settlement.usage.prompt_tokens,
+        "completion_tokens": settlement.usage.completion_tokens,
+        "cached_tokens": settlement.usage.cached_tokens,
+        "estimated": settlement.usage.estimated,
+        "created_at": settlement.created_at,
+        "first_token_at": settlement.first_token_at,
+        "ended_at": settlement.ended_at,
+        "settled_at": now,
+    }

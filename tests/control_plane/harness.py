@@ -15,6 +15,7 @@ from control_plane.app import build_app
 from control_plane.credentials import Credentials
 from control_plane.plane import Plane
 from control_plane.store.database import Database
+from control_plane.store.engines import sqlite_url
 from inventory.model import Cluster, EngineSpec, Node
 from inventory.settings import Settings
 
@@ -153,7 +154,7 @@ async def running(
 ) -> AsyncIterator[Harness]:
     """A control plane over the store in `state`."""
     engines = Engines()
-    database = Database(state, timeout_s=5.0)
+    database = Database(sqlite_url(state), timeout_s=5.0)
     await database.open(clock())
     try:
         app = build_app(
