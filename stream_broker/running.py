@@ -83,6 +83,9 @@ class Runner:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
             live.notice("not_resumable", "the event log is away: this job lives on one broker")
+        limits = head.grant.limits
+        if limits.quota_limited:
+            live.notice("limited", f"your quota has room for {limits.max_tokens} tokens")
         self._spawn(live, head, text="")
         return live
 
@@ -107,7 +110,7 @@ class Runner:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
-            if relay.produced >= head.grant.limits.max_tokens:
+            if relay.tally.produced >= head.grant.limits.max_tokens:
                 live.finish("length")
         self._spawn(live, head, text=text)
         return live
@@ -181,11 +184,13 @@ class Runner:
         return self._redis_log
 
     def _relay(self, head: JobHead) -> Relay:
+        limits = head.grant.limits
         return Relay(
             head.job_id,
             head.created_at,
             log_max=self._settings.job_log_max,
             prompt_estimate=head.prompt_estimate,
+            quota_limit=limits.max_tokens if limits.quota_limited else None,
         )
 
     def _live(

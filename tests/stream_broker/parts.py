@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement
+from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement, Usage
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
@@ -43,6 +43,7 @@ class ScriptedStream:
         self.call = call
         self.paused = False
         self.closed = False
+        self.counted: Usage | None = None
         self._sink = sink
 
     def say(self, *deltas: Delta) -> None:
@@ -57,6 +58,9 @@ class ScriptedStream:
 
     def close(self) -> None:
         self.closed = True
+
+    def usage(self) -> Usage | None:
+        return self.counted
 
 
 class ScriptedEngines:

@@ -398,3 +398,25 @@ async def test_a_broker_that_ends_ends_its_own_jobs_and_settles_them(tmp_path: P
         assert (await all_of(watch))[-1] == live.terminal
         assert [settlement.code for settlement in parts.spool._queue] == ["shutdown"]
         assert parts.runner.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        # All of the quota was used before the broker died.
+        (5, Usage(prompt_tokens=5, completion_tokens=5, estimated=True)),
+        (3, Usage(prompt_tokens=4, completion_tokens=5, estimated=True)),
+    ],
+)
+async def test_the_quota_ends_a_taken_over_job_too(parts: Parts, said: int, usage: Usage) -> None:
+    events = tokens(1, said)
+    granted = grant(max_tokens=5, quota_limited=True)
+    live = await taken_over(parts, orphan(events, grant=granted), events)
+    if said < 5:
+        engine = await parts.engines.stream()
+        engine.say(Text("more"), Finish("length", Usage(prompt_tokens=7, completion_tokens=2)))
+    await parts.finished()
+    assert live.terminal is not None
+    assert (live.terminal.name, live.terminal.body()["reason"]) == ("job_cancelled", "quota")
+    (settlement,) = parts.spool._queue
+    assert (settlement.code, settlement.usage) == ("quota", usage)
