@@ -123,10 +123,10 @@ class Broker:
         self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
         self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
-            options.state / f"settlements-{self._home}.jsonl",
+            options.state / "settlements",
             self.control,
             max_bytes=settings.spool_max,
-            dropped=self.metrics.settlements_dropped.inc,
+            trouble=self.metrics.settlement_in_trouble,
         )
 
     def _build_logs(self, options: Options) -> None:
@@ -323,4 +323,5 @@ class Broker:
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
+        gauge("okome_broker_spool_bytes", "Of settlements.", lambda: self.spool.bytes)
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)

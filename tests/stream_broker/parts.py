@@ -174,7 +174,7 @@ class Parts:
         control: Any = self.control
         engines: Any = client or self.engines
         self.leases = LeaseKeeper(control, "node-3", interval=10.0)
-        self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
+        self.spool = SettlementSpool(state / "spool", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
         self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:

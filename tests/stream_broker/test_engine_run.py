@@ -242,7 +242,7 @@ async def test_record_and_settlement_name_the_engine_that_served_last(parts: Par
     second.say(Text("a"), Finish("stop"))
     await parts.finished()
     assert (await parts.directory.state(JOB, USER)).public(None)["engine"] == "ollama"
-    assert [settlement.engine for settlement in parts.spool._queue] == ["ollama"]
+    assert [settlement.engine for settlement in parts.spool.waiting] == ["ollama"]
 
 
 async def test_a_prompt_that_is_too_long_is_so_for_every_engine(parts: Parts) -> None:
@@ -316,7 +316,7 @@ async def test_the_quota_holds_for_all_engines_of_a_job_together(parts: Parts) -
     assert events[-1].body()["reason"] == "quota"
     assert events[-1].body()["usage"]["completion_tokens"] == 4
     await parts.finished()
-    (settlement,) = parts.spool._queue
+    (settlement,) = parts.spool.waiting
     assert (settlement.outcome, settlement.code) == ("cancelled", "quota")
 
 
@@ -335,5 +335,5 @@ async def test_a_cancelled_job_is_settled_by_the_last_count(parts: Parts) -> Non
     parts.runner.cancel(JOB, "client")
     await parts.finished()
     assert live.terminal is not None
-    (settlement,) = parts.spool._queue
+    (settlement,) = parts.spool.waiting
     assert settlement.usage == Usage(prompt_tokens=3, completion_tokens=7)
