@@ -38,6 +38,7 @@ from stream_broker.metrics import BrokerMetrics
 from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
+from stream_broker.policy_file import PolicyFile
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -120,7 +121,14 @@ class Broker:
         self.control = ControlClient(
             options.cluster.control_url, options.service_key, settings.control_timeout
         )
-        self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
+        self.policy = PolicyHolder(
+            self.control,
+            time.monotonic,
+            poll=settings.policy_poll,
+            file=PolicyFile(
+                options.state / f"policy-{self._home}.json", options.cluster.control_url
+            ),
+        )
         self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
             options.state / "settlements",
