@@ -26,7 +26,7 @@ from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
-from stream_broker.record import JobHead
+from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end, together
@@ -67,7 +67,7 @@ class Runner:
         self._memory = memory
         self._redis_log = redis_log
         self._metrics = metrics
-        self._ending = Ending(node, spool, metrics, on_end, clock)
+        self._ending = Ending(node, spool, metrics, on_end, clock, redis_log)
         self._grace = Grace(redis_log)
         self._targets = targets
         self._clock = clock
@@ -115,6 +115,10 @@ class Runner:
         self._spawn(live, head, text=text)
         return live
 
+    async def settle_for(self, state: JobState) -> None:
+        """Settles a job that has ended and whose relay died before it said so."""
+        await self._ending.settle_for(state, self._log(state.head))
+
     def cancel(self, job_id: str, reason: str) -> bool:
         """Cancels a job that runs here. Returns whether it does."""
         live = self.jobs.get(job_id)
@@ -139,7 +143,8 @@ class Runner:
         ttl = self._settings.relay_ttl
         while self._redis_log is not None:
             renewed = await together(
-                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home())
+                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home()),
+                self._ending.say_settled(),
             )
             await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
 
@@ -176,6 +181,7 @@ class Runner:
         if ending:
             await asyncio.wait(ending, timeout=_LAST_FLUSH_S)
         await end(self._tasks)
+        await self._ending.say_settled()
         await self._grace.aclose()
 
     def _log(self, head: JobHead) -> EventLog:
