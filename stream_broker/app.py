@@ -18,6 +18,7 @@ from inventory.settings import Settings
 from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
+from stream_broker.channel import ClientTls
 from stream_broker.context import Context
 from stream_broker.control import ControlClient
 from stream_broker.conversations import Conversations
@@ -71,6 +72,13 @@ class Options:
     service_key: str
     settings: Settings
     redis_password: str = ""
+    control_tls: ClientTls | None = None
+
+    @property
+    def control_url(self) -> str:
+        """Where the control plane is, by TLS where there is a certificate for it."""
+        url = self.cluster.control_url
+        return url if self.control_tls is None else url.replace("http://", "https://", 1)
 
 
 class Broker:
@@ -119,7 +127,10 @@ class Broker:
     def _build_control(self, options: Options) -> None:
         settings = options.settings
         self.control = ControlClient(
-            options.cluster.control_url, options.service_key, settings.control_timeout
+            options.control_url,
+            options.service_key,
+            settings.control_timeout,
+            options.control_tls.context if options.control_tls else None,
         )
         self.policy = PolicyHolder(
             self.control,

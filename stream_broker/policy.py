@@ -42,6 +42,7 @@ class PolicyHolder:
         self.revoked: frozenset[str] = frozenset()
         self._polled_at = float("-inf")
         self._tried_at = float("-inf")
+        self._trouble = ""
         self._asking = asyncio.Lock()
         self._restore()
 
@@ -83,7 +84,7 @@ class PolicyHolder:
         try:
             fresh = await self._control.policy(self._etag)
         except (ControlUnavailable, ProblemError) as error:
-            _LOG.debug("policy: %s", error)
+            self._trouble = str(error)
             return False
         if asked_at < self._polled_at:
             # Overtaken by a later question, whose answer is the newer one.
@@ -134,7 +135,8 @@ class PolicyHolder:
         while True:
             now_answers = await self.refresh()
             if now_answers != answered:
-                _LOG.warning("the control plane %s", "answers again" if now_answers else "is away")
+                told = "answers again" if now_answers else f"is away: {self._trouble}"
+                _LOG.warning("the control plane %s", told)
                 answered = now_answers
             if now_answers:
                 await self._keep()
