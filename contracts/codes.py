@@ -14,6 +14,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "model_not_allowed": (403, "This credential may not use the model"),
     "scope_missing": (403, "The credential lacks the scope"),
     "origin_not_allowed": (403, "The Origin is not this host"),
+    "role_missing": (403, "The certificate lacks the role"),
     "unknown_model": (404, "No such model"),
     "unknown_job": (404, "No such job"),
     "not_found": (404, "Nothing is here"),

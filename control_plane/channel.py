@@ -63,7 +63,7 @@ class RoleGuard:
 def _missing(roles: frozenset[Role], needed: frozenset[Role]) -> ProblemError:
     said = " and ".join(sorted(roles)) or "no role of this cluster"
     return ProblemError(
-        "scope_missing",
+        "role_missing",
         f"This needs a certificate of the role {' or '.join(sorted(needed))}; yours has {said}.",
     )
 

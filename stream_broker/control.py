@@ -17,6 +17,8 @@ from stream_broker.calls import CallFailed, HttpCalls, Reply
 
 T = TypeVar("T")
 
+# Of no concern to the client whose request it was.
+_NO_ANSWER = frozenset({"internal", "control_plane_unavailable", "role_missing"})
 _LIMIT_FIELDS = ("RateLimit-Policy", "RateLimit")
 
 
@@ -96,14 +98,15 @@ def _decoded(response: Reply, shape: type[T]) -> T:
 
 
 def _refusal(response: Reply) -> Exception:
-    """A refusal with a known code, as the client is to see it; else the plane is unwell."""
+    """A refusal with a known code, as the client is to see it; else the plane is unwell, or
+    this broker is no broker to it."""
     try:
         body = msgspec.json.decode(response.body, type=dict[str, object])
     except msgspec.MsgspecError:
         return ControlUnavailable(f"status {response.status}")
     code = str(body.get("code"))
-    if code not in HTTP_CODES or code in ("internal", "control_plane_unavailable"):
-        return ControlUnavailable(f"status {response.status}")
+    if code not in HTTP_CODES or code in _NO_ANSWER:
+        return ControlUnavailable(f"status {response.status} {code}")
     retry = response.headers.get("retry-after", "")
     return ProblemError(
         code,

@@ -33,8 +33,9 @@ from stream_broker.tasks import together
 _LOG = logging.getLogger(__name__)
 
 # On the way at once, of ten workers on a cluster. The control plane commits together what
-# comes together (one at a time 84/s, 4: 200/s, 64: 670/s, on a busy machine with SQLite), and
-# has grants to decide meanwhile, so not more; nor would several in one call be worth it.
+# comes together (one at a time 84 to 266/s, 64: 600 to 670/s, a busy machine with SQLite), and
+# has grants to decide meanwhile, so not more. Several in one call would save it 0.16 ms of
+# the 0.62 ms that each costs it.
 _AT_ONCE: Final = 4
 # Seconds between attempts, by the number of those that have failed in a row.
 _RETRY_S: Final = (0.5, 1.0, 2.0, 4.0)

@@ -106,7 +106,7 @@ async def test_a_role_may_what_it_is_for(
     assert (account.status_code, policy.status_code) == (public, internal)
     for refused in (answer for answer in (account, policy) if answer.status_code == 403):
         assert refused.headers["content-type"] == "application/problem+json"
-        assert refused.json()["code"] == "scope_missing"
+        assert refused.json()["code"] == "role_missing"
         assert "certificate" in refused.json()["detail"]
 
 
@@ -192,10 +192,10 @@ async def test_a_broker_polls_its_policy_through_it(place: Place) -> None:
         assert await client.policy(polled[1]) is None
 
 
-@pytest.mark.parametrize("wrong", ["none", "authority", "expired", "believes another"])
+@pytest.mark.parametrize("wrong", ["none", "authority", "expired", "believes another", "role"])
 async def test_a_broker_that_is_not_let_in_has_no_control_plane(place: Place, wrong: str) -> None:
     files = place.issue(
-        "okome:broker",
+        "okome:ingress" if wrong == "role" else "okome:broker",
         authority=OTHER if wrong == "authority" else TRUSTED,
         expired=wrong == "expired",
     )

@@ -139,7 +139,7 @@ async def restart(cluster: Cluster, node: str) -> None:
 
     async def back() -> bool:
         entry = await asyncio.to_thread(cluster.node, node)
-        return entry["healthy"] and entry["pid"] != before
+        return bool(entry["healthy"] and entry["pid"] != before)
 
     await eventually_async(back, within=20)
 
