@@ -17,10 +17,12 @@ from tests.support.eventually import eventually_async
 
 INTERNAL = [
     ("POST", "/grants"),
+    ("POST", "/grants/batch"),
     ("POST", "/leases/renew"),
     ("POST", "/leases/acquire"),
     ("POST", "/leases/x/renew"),
     ("POST", "/settlements"),
+    ("POST", "/settlements/batch"),
     ("POST", "/tools/x/invoke"),
     ("GET", "/policy"),
 ]
