@@ -2,7 +2,7 @@
 
 The shell around `relay.py`: it owns the engine's stream, numbers nothing and decides
 nothing that the relay can decide. It ends in exactly one way: the terminal event is in
-the log (`done` is set), or the log refuses this relay (another one has the job).
+the log (it is `done`), or the log refuses this relay (another one has the job).
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class EngineHandle(Protocol):
 class LiveJob:
     """One running job. `engine` is the number of the grant's engine that serves it.
 
+    `done`: nothing more will happen to it here; `on_done` is told so, once.
+
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
     `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
     """
@@ -63,7 +65,8 @@ class LiveJob:
         self.epoch = epoch
         self.relay = relay
         self.window = window
-        self.done = asyncio.Event()
+        self.done = False
+        self.on_done: Callable[[LiveJob], None] | None = None
         self.engine = 0
         self.viewers = 0
         self.grace: asyncio.TimerHandle | None = None
@@ -231,4 +234,7 @@ class LiveJob:
             self._engine = None
 
     def _finish(self) -> None:
-        self.done.set()
+        self.done = True
+        told, self.on_done = self.on_done, None
+        if told is not None:
+            told(self)

@@ -74,10 +74,10 @@ def test_what_the_engine_says_is_shown_once_it_is_stored(place: Place) -> None:
 def test_the_job_is_done_when_its_end_is_stored(place: Place) -> None:
     place.engine.say(Text("a"), Finish("stop"))
     assert place.engine.closed
-    assert not place.live.done.is_set()
+    assert not place.live.done
     assert place.live.state().status == "running"
     place.live.stored(2)
-    assert place.live.done.is_set()
+    assert place.live.done
     assert place.live.state().status == "completed"
     assert place.live.state().ended_at == NOW
 
@@ -103,7 +103,7 @@ def test_a_log_away_for_too_long_fails_the_job(place: Place) -> None:
     place.live.log_away(0.0)
     place.live.log_away(0.0)
     assert place.engine.closed
-    assert place.live.done.is_set()
+    assert place.live.done
     assert place.names() == ["token", "token", "job_error"]
     assert place.window.failure is not None
     assert place.window.failure.seq == 2
@@ -115,7 +115,7 @@ def test_a_relay_that_is_refused_stops_for_good(place: Place, outcome: Any) -> N
     place.engine.say(Text("a"))
     place.live.refused(outcome)
     assert place.engine.closed
-    assert place.live.done.is_set()
+    assert place.live.done
     place.engine.say(Text("b"))
     place.live.cancel("disconnect")
     place.live.notice("queued", "x")
@@ -195,11 +195,11 @@ def test_a_relay_that_could_not_renew_stops_showing_until_it_has() -> None:
     place.live.stored(2)
     place.live.stored(3)
     assert place.window.durable == 1
-    assert not place.live.done.is_set()
+    assert not place.live.done
     assert place.live.state().last_seq == 1
     place.live.renewed(2.0)
     assert place.window.durable == 3
-    assert place.live.done.is_set()
+    assert place.live.done
 
 
 def test_a_renewal_that_came_too_late_shows_nothing() -> None:
