@@ -7,11 +7,11 @@ the log (it is `done`), or the log refuses this relay (another one has the job).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
@@ -58,6 +58,7 @@ class LiveJob:
         monotonic: Callable[[], float],
         buffer_max: int,
         max_pause: float,
+        alarms: Alarms,
         tenure: Tenure | None = None,
     ) -> None:
         self.head = head
@@ -69,7 +70,7 @@ class LiveJob:
         self.on_done: Callable[[LiveJob], None] | None = None
         self.engine = 0
         self.viewers = 0
-        self.grace: asyncio.TimerHandle | None = None
+        self.grace: Alarm | None = None
         self.fenced = False
         self.terminal: Event | None = None
         self.ended_at: float | None = None
@@ -83,7 +84,8 @@ class LiveJob:
         self._engine: EngineHandle | None = None
         self._paused = False
         self._released = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._alarms = alarms
+        self._set: list[Alarm] = []
 
     @property
     def running(self) -> bool:
@@ -98,14 +100,11 @@ class LiveJob:
         elif self._paused:
             engine.pause()
 
-    def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+    def after(self, seconds: float, action: Callable[[], None]) -> Alarm:
         """Calls `action` after `seconds`, unless the job has ended by then."""
-        loop = asyncio.get_running_loop()
-        handle = loop.call_later(seconds, action)
-        now = loop.time()
-        self._timers = [t for t in self._timers if t.when() > now and not t.cancelled()]
-        self._timers.append(handle)
-        return handle
+        alarm = self._alarms.after(seconds, action)
+        self._set = [*(known for known in self._set if known.pending), alarm]
+        return alarm
 
     def deltas(self, deltas: list[Delta]) -> None:
         """What the engine said; called from its `data_received`."""
@@ -225,9 +224,9 @@ class LiveJob:
         self.window.abandon(encoder.other(self.window.durable + 1, "job_error", members))
 
     def _stop_engine(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        for alarm in self._set:
+            alarm.cancel()
+        self._set.clear()
         if self._engine is not None:
             self._engine.close()
             # A viewer that is slow keeps this job for long, but not what was read last.

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from stream_broker.alarms import Alarms
 from stream_broker.events import Event
 from stream_broker.patience import Patience
 from stream_broker.views.base import View
@@ -46,13 +47,14 @@ class Pump:
     """
 
     __slots__ = (
+        "_alarm",
+        "_alarms",
         "_connection",
         "_heartbeat",
         "_loop",
         "_patience",
         "_room",
         "_stopped",
-        "_timer",
         "_view",
         "_window",
         "_wrote_at",
@@ -68,6 +70,7 @@ class Pump:
         *,
         heartbeat: float,
         send_timeout: float,
+        alarms: Alarms,
     ) -> None:
         self._connection = connection
         self._view = view
@@ -78,7 +81,8 @@ class Pump:
         self._stopped: Callable[[str], None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._wrote_at = self._loop.time()
-        self._timer = self._loop.call_later(min(heartbeat, send_timeout), self._on_time)
+        self._alarms = alarms
+        self._alarm = alarms.after(min(heartbeat, send_timeout), self._on_time)
         self.cursor = cursor
         self.over: str | None = None
 
@@ -123,7 +127,7 @@ class Pump:
         """Writes no more. The first reason stands."""
         if self.over is None:
             self.over = why
-            self._timer.cancel()
+            self._alarm.cancel()
             self._stop(why)
             self._go_on()
 
@@ -179,7 +183,7 @@ class Pump:
 
     def _note_full(self) -> None:
         if not self._patience.tried:
-            self._arm(min(self._timer.when(), self._look(self._loop.time())))
+            self._arm(min(self._alarm.when, self._look(self._loop.time())))
 
     def _on_time(self) -> None:
         """Keeps a silent stream alive, and ends one whose client takes nothing."""
@@ -198,6 +202,6 @@ class Pump:
         return self._patience.look(now, self._connection.unsent())
 
     def _arm(self, when: float) -> None:
-        self._timer.cancel()
+        self._alarm.cancel()
         if self.over is None:
-            self._timer = self._loop.call_at(when, self._on_time)
+            self._alarm = self._alarms.after(when - self._loop.time(), self._on_time)

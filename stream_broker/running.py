@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
+from stream_broker.alarms import Alarms
 from stream_broker.continuing import lost
 from stream_broker.ending import Ending
-from stream_broker.engine_run import EngineRun
-from stream_broker.engines.call import EngineCall
+from stream_broker.engine_run import EngineRun, call_of
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
@@ -78,6 +79,7 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[LiveJob, EngineRun] = {}
         self._one_less = asyncio.Event()
+        self._alarms = Alarms()
         self.jobs: dict[str, LiveJob] = {}
 
     def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
@@ -182,6 +184,7 @@ class Runner:
         await end(self._tasks)
         await self._let_go_of_all()
         await self._grace.aclose()
+        self._alarms.close()
 
     def _log(self, head: JobHead) -> EventLog:
         if head.durability == "none" or self._redis_log is None:
@@ -211,6 +214,7 @@ class Runner:
             monotonic=self.monotonic,
             buffer_max=self._settings.relay_buffer,
             max_pause=self._settings.max_pause,
+            alarms=self._alarms,
             tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
         )
         self.jobs[head.job_id] = live
@@ -221,14 +225,14 @@ class Runner:
         self._leases.hold(grant.lease.id, head.user_id)
         if live.terminal is None:
             left = head.created_at + grant.limits.deadline_s - self._clock()
-            live.after(max(0.0, left), lambda: live.cancel("deadline"))
+            live.after(max(0.0, left), partial(live.cancel, "deadline"))
         self._grace.arm(live)
         self._runs[live] = EngineRun(
             live,
             self._targets(grant),
             self._engines,
             self._log(head),
-            _call(head),
+            call_of(head),
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
         )
@@ -291,10 +295,3 @@ class Runner:
             await self._redis_log.release(live.head.job_id, live.epoch)
         except LogUnavailable:
             _LOG.warning("%s: not handed over, its lease will end", live.head.job_id)
-
-
-def _call(head: JobHead) -> EngineCall:
-    members = dict(head.call)
-    members["stop"] = tuple(members.get("stop", ()))
-    grant = head.grant
-    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)

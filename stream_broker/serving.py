@@ -30,7 +30,6 @@ from stream_broker.views.base import View
 from stream_broker.watch import Watch
 
 _LOG = logging.getLogger(__name__)
-
 # How long a viewer is kept waiting for a log that cannot be read just now (seconds).
 LOG_PATIENCE_S = 10.0
 _LOG_RETRY_S = 0.2
@@ -144,6 +143,7 @@ class EventStream:
             self._cursor,
             heartbeat=self._heartbeat,
             send_timeout=self._send_timeout,
+            alarms=self._viewers.alarms,
         )
         connection.hand_over(self)
         self._viewers.add(self)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from contracts.problems import ProblemError
+from stream_broker.alarms import Alarms
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.tasks import end
 
@@ -22,9 +23,10 @@ class Drainable(Protocol):
 
 
 class Viewers:
-    """Holds at most `most` connections."""
+    """Holds at most `most` connections, and the `alarms` of them all."""
 
     def __init__(self, metrics: BrokerMetrics, most: int) -> None:
+        self.alarms = Alarms()
         self._metrics = metrics
         self._most = most
         self._open: set[Drainable] = set()
@@ -80,3 +82,4 @@ class Viewers:
         for viewer in tuple(self._open):
             viewer.cut()
         await end(self._tasks)
+        self.alarms.close()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream_broker.alarms import Alarms
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event
 from stream_broker.live import LiveJob
@@ -49,6 +50,7 @@ class Place:
             monotonic=self.monotonic,
             buffer_max=BUFFER,
             max_pause=PAUSE,
+            alarms=Alarms(),
             tenure=tenure,
         )
         self.engine = ScriptedStream(TARGET, Any, self.live)
@@ -173,9 +175,9 @@ async def test_timers_that_are_over_are_not_kept(place: Place) -> None:
     for _ in range(100):
         place.live.after(60.0, lambda: None).cancel()
     place.live.after(60.0, lambda: None)
-    assert len(place.live._timers) <= 2
+    assert len(place.live._set) <= 2
     place.live.cancel("client")
-    assert place.live._timers == []
+    assert place.live._set == []
 
 
 def test_the_record_of_a_flush_follows_its_events(place: Place) -> None:

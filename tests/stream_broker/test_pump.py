@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stream_broker.alarms import Alarms
 from stream_broker.events import Event
 from stream_broker.pump import FRAME_BYTES, KEEP_ALIVE, Pump
 from stream_broker.views.native import RETRY, NativeView
@@ -20,7 +21,12 @@ class Place:
         self.connection = Connection()
         self.connection.taker = self
         self.pump = Pump(
-            self.connection, NativeView(), 0, heartbeat=heartbeat, send_timeout=send_timeout
+            self.connection,
+            NativeView(),
+            0,
+            heartbeat=heartbeat,
+            send_timeout=send_timeout,
+            alarms=Alarms(),
         )
 
     def writable(self) -> None:
