@@ -111,7 +111,7 @@ class StreamConnection(HttpToolsProtocol):
 
     def finish(self) -> None:
         """Ends the answer that was handed over, in order: the next request has its turn."""
-        answer = self._let_go()
+        answer, self._answer, self.taker = self._answer, None, None
         if answer is None or self.transport.is_closing():
             return
         answer.response_complete = True
@@ -122,7 +122,7 @@ class StreamConnection(HttpToolsProtocol):
 
     def cut(self) -> None:
         """Closes without an end of the answer, once what is queued has been taken."""
-        self._let_go()
+        self._answer = self.taker = None
         self.transport.close()
 
     def abort(self) -> None:
@@ -136,11 +136,6 @@ class StreamConnection(HttpToolsProtocol):
     def unsent(self) -> int:
         """See the function."""
         return unsent(self.transport)
-
-    def _let_go(self) -> Answer | None:
-        """Nobody writes any more."""
-        answer, self._answer, self.taker = self._answer, None, None
-        return answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bounds the buffers."""
@@ -173,6 +168,13 @@ class StreamConnection(HttpToolsProtocol):
             # As uvicorn has it.
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         super().data_received(data)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Not in the middle of an answer, whose taker would hear nothing any more."""
+        if self.taker is not None:
+            self.abort()
+        else:
+            super().handle_websocket_upgrade()
 
     def on_headers_complete(self) -> None:
         """Adds the connection before the request's task runs."""

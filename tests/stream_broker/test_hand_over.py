@@ -161,6 +161,20 @@ async def test_a_client_that_leaves_is_told_of(server: Handing) -> None:
         connection.cut()
 
 
+async def test_in_the_middle_of_an_answer_no_connection_becomes_a_websocket(
+    server: Handing,
+) -> None:
+    async with dialled(server) as client:
+        client.say(ASK % 1)
+        connection = await server.connection()
+        client.say(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await eventually_async(lambda: server.taker.left)
+        assert not connection.open
+
+
 async def test_a_cut_answer_has_no_end(server: Handing) -> None:
     async with dialled(server) as client:
         client.say(ASK % 1)
