@@ -291,6 +291,7 @@ class Broker:
 
     async def _aclose(self) -> None:
         await self.runner.aclose()
+        await self.viewers.aclose()
         await end(self._tasks)
         self.playout.close()
         await self.engines.aclose()

@@ -12,6 +12,7 @@ from contracts.grants import Grant, GrantRequest, Settlement
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from stream_broker.calls import CallFailed, HttpCalls, Reply
+from stream_broker.sharing import Sharing
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class ControlClient:
             "Content-Type": "application/json",
         }
         self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._sharing = Sharing()
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -39,7 +41,7 @@ class ControlClient:
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
         response = await self._send("POST", "/internal/v1/grants", msgspec.json.encode(request))
-        return _decoded(response, Grant)
+        return self._sharing.of(_decoded(response, Grant))
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""
