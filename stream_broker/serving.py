@@ -101,9 +101,11 @@ class EventStream:
         connection: StreamConnection = scope["extensions"][EXTENSION]
         try:
             head = stream_headers(self._node, self._job_id)
-            await self._send(send, {"type": "http.response.start", "status": 200, "headers": head})
+            await self._send(
+                connection, send, {"type": "http.response.start", "status": 200, "headers": head}
+            )
             if scope["method"] == "HEAD":
-                await self._send(send, {"type": "http.response.body"})
+                await self._send(connection, send, {"type": "http.response.body"})
             else:
                 self._begin(connection)
         except TimeoutError:
@@ -283,7 +285,13 @@ class EventStream:
             self._watch.close()
             self._watch = None
 
-    async def _send(self, send: Send, message: dict[str, Any]) -> None:
+    async def _send(
+        self, connection: StreamConnection, send: Send, message: dict[str, Any]
+    ) -> None:
+        """Sends by way of ASGI, which waits for nothing but a connection that is full."""
+        if not connection.full:
+            await send(message)
+            return
         async with asyncio.timeout(self._send_timeout):
             await send(message)
 

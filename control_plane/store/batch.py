@@ -1,4 +1,4 @@
-"""Several pieces of work in one transaction: one commit, and one sync, for all of them.
+"""Several pieces of work in one transaction: one commit for all of them.
 
 Each piece is all or nothing by itself: one that raises leaves nothing and does not
 disturb the others. None is told that it is done before the commit is.
@@ -18,7 +18,8 @@ from contracts.problems import ProblemError
 class Work(msgspec.Struct, frozen=True, eq=False):
     """One piece. `deadline` is on the clock of `run_batch`; after it nobody waits any more.
 
-    `durable` work is kept also through the loss of power.
+    `durable` work counts as done only once it would outlive the loss of power: whoever runs
+    the batch sees to that after the commit.
     """
 
     run: Callable[[sqlite3.Connection], Any]
@@ -41,17 +42,11 @@ def run_batch(
 
     What is late at the commit has not happened: its caller was told so. Never raises.
     """
-    durable = any(work.durable for work in works)
-    if durable:
-        connection.execute("PRAGMA synchronous = FULL")
     try:
         return _transact(connection, works, clock)
     except sqlite3.Error as error:
         _roll_back(connection)
         return [Outcome(error=error)] * len(works)
-    finally:
-        if durable:
-            connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _transact(
