@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -33,17 +33,21 @@ async def steady(driver: Driver) -> dict[str, Any]:
 
 
 async def openings(driver: Driver) -> dict[str, Any]:
-    """Times to first token while streams open quickly, each with its first token ready."""
+    """Times to first token while streams open quickly, each with its first token ready.
+
+    Without a number of `tokens` that token is all they get: then the CPU time is that of
+    opening alone.
+    """
     work = driver.work
 
     def ask(number: int) -> Ask:
-        return Ask(number, work.rate, work.burst, work.tokens)
+        return Ask(number, work.rate, work.burst, work.tokens, hold=int(not work.tokens))
 
     window = Window(driver.spec, driver.meter)
     readers = await driver.open(work.streams, work.ramp, ask)
     measured = window.close() | driver.meter.summary()
     await driver.finish(readers)
-    return measured | driver.faults()
+    return measured | {"cpu_ms_per_opening": _each(measured, work.streams)} | driver.faults()
 
 
 async def silent(driver: Driver) -> dict[str, Any]:
@@ -69,7 +73,7 @@ async def short(driver: Driver) -> dict[str, Any]:
         queue = iter(range(driver.work.streams))
         await asyncio.gather(*(_lane(driver, queue) for _ in range(lanes)))
         used = window.close()
-        each = sum(used["cpu_s"].values()) / driver.work.streams * 1000
+        each = _each(used, driver.work.streams)
         found[f"lanes_{lanes}"] = {"ttft": spread(driver.meter.ttft), "cpu_ms_per_answer": each}
     return found | driver.faults()
 
@@ -79,24 +83,30 @@ async def frozen(driver: Driver) -> dict[str, Any]:
 
     After: once the engine has said all that it is let to say, the frozen still there.
     """
-    work, roots = driver.work, list(driver.spec.measured.values())
+    work = driver.work
     healthy = msgspec.structs.replace(work, rate=_HEALTHY_RATE, tokens=0)
     watched = await driver.open(_HEALTHY, 0.5, driver.paced(healthy))
     without = await _record(driver, work.window)
-    before = memory(roots)
+    before = _memory_of_each(driver)
     stuck = await driver.open(work.streams, work.ramp, driver.paced(work), freeze=True)
     during = await _record(driver, 0, until=lambda: _quiet(driver))
-    grown = memory(roots) - before
+    after = _memory_of_each(driver)
+    readers = max(1, len(stuck))
+    grown = {name: (after[name] - before[name]) / readers / 1024 for name in after}
     beside = await _record(driver, work.window)
     await driver.finish(watched)
     return {
         "without": without,
         "during": during,
         "beside": beside,
-        "kib_per_reader": grown / len(stuck) / 1024 if stuck else None,
+        "kib_per_reader": sum(grown.values()) - grown.get(LOG_PROCESS, 0.0),
+        "log_kib_per_reader": grown.get(LOG_PROCESS),
         "frozen": len(stuck),
     } | driver.faults()
 
+
+# The name of a peer's process that keeps whole answers, as a broker must not.
+LOG_PROCESS: Final = "redis"
 
 SCENARIOS: dict[Mode, Callable[[Driver], Awaitable[dict[str, Any]]]] = {
     "steady": steady,
@@ -105,6 +115,17 @@ SCENARIOS: dict[Mode, Callable[[Driver], Awaitable[dict[str, Any]]]] = {
     "short": short,
     "frozen": frozen,
 }
+
+
+def _memory_of_each(driver: Driver) -> dict[str, int]:
+    """Resident bytes by process."""
+    return {name: memory([root]) for name, root in driver.spec.measured.items()}
+
+
+def _each(used: dict[str, Any], count: int) -> dict[str, float]:
+    """Milliseconds of CPU time a piece, by process; those on other machines too."""
+    spent = used["cpu_s"] | used["beside_s"]
+    return {name: seconds / count * 1000 for name, seconds in spent.items()}
 
 
 async def _record(

@@ -19,10 +19,12 @@ import uvloop
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from inventory.tls import tls_files
-from stream_broker.app import Broker, Options
+from stream_broker.app import Broker
 from stream_broker.channel import ClientTls
+from stream_broker.collector import set_collector
 from stream_broker.connection import SocketConnection, StreamConnection
 from stream_broker.log.preflight import LogRefused
+from stream_broker.options import Options
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 4096
@@ -61,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _serve(options: Options, sock: socket.socket) -> None:
     broker = Broker(options)
     await broker.check()
+    set_collector()
     server = _Server(
         uvicorn.Config(
             broker.app,

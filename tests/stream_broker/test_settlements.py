@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.grants import Settlement
+from contracts.grants import BATCH_MAX, Settlement
 from contracts.problems import ProblemError
 from stream_broker import settlements as module
 from stream_broker.settlements import SettlementSpool
@@ -120,13 +120,11 @@ async def test_a_settlement_refused_for_good_blocks_nobody(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = place.spool()
-    place.control.refusal = ProblemError("invalid_request", "x")
+    place.control.unsettled = {job_id(1)}
     async with sending(spool):
         spool.add(msgspec.structs.replace(settlement(1), final_text="secret"))
-        await eventually_async(lambda: not len(spool))
-        place.control.refusal = None
         spool.add(settlement(2))
-        await eventually_async(lambda: place.settled())
+        await eventually_async(lambda: not place.on_disk)
     assert place.settled() == [job_id(2)]
     assert place.troubles == ["refused"]
     # What is billed can be read in the log; what was said cannot.
@@ -137,18 +135,30 @@ async def test_a_settlement_refused_for_good_blocks_nobody(
 async def test_a_text_that_is_too_long_for_the_control_plane_goes_without(place: Place) -> None:
     taken = place.control.settle
 
-    async def settle(settlement: Settlement) -> None:
-        if settlement.final_text is not None:
-            raise ProblemError("payload_too_large", "x")
-        await taken(settlement)
+    async def settle(settlements: Sequence[Settlement]) -> dict[str, str]:
+        long = {told.job_id for told in settlements if told.final_text is not None}
+        await taken([told for told in settlements if told.job_id not in long])
+        return dict.fromkeys(long, "payload_too_large: x")
 
     place.control.settle = settle  # type: ignore[method-assign]
     spool = place.spool()
     async with sending(spool):
         spool.add(msgspec.structs.replace(settlement(1), final_text="long"))
-        await eventually_async(lambda: place.settled())
-    assert place.settled() == [job_id(1)]
-    assert place.troubles == []
+        spool.add(settlement(2))
+        await eventually_async(lambda: len(place.settled()) == 2 and not place.on_disk)
+    assert place.settled() == [job_id(2), job_id(1)]
+    assert (place.troubles, spool.bytes) == ([], 0)
+
+
+async def test_what_waits_goes_in_one_call_as_far_as_one_goes(place: Place) -> None:
+    spool = place.spool()
+    for number in range(BATCH_MAX + 1):
+        spool.add(settlement(number))
+    for number in (100, 101):
+        spool.add(msgspec.structs.replace(settlement(number), final_text="x" * 50_000))
+    async with sending(spool):
+        await eventually_async(lambda: not place.on_disk)
+    assert place.control.calls == [BATCH_MAX, 2, 1]
 
 
 async def test_a_full_spool_drops_and_counts(place: Place) -> None:
@@ -186,11 +196,11 @@ async def test_a_crash_sends_again_what_is_in_one_file_at_most(place: Place) -> 
     enough = asyncio.Event()
     taken = place.control.settle
 
-    async def settle(settlement: Settlement) -> None:
+    async def settle(settlements: Sequence[Settlement]) -> dict[str, str]:
         if len(place.control.settled) >= 1000:
             enough.set()
             await asyncio.Event().wait()
-        await taken(settlement)
+        return await taken(settlements)
 
     place.control.settle = settle  # type: ignore[method-assign]
     async with sending(spool):
@@ -319,28 +329,22 @@ async def test_after_a_failure_one_asks_for_all(place: Place) -> None:
     spool = place.spool()
     asked: list[int] = []
     taken = place.control.settle
-    under_way = 0
 
-    async def settle(settlement: Settlement) -> None:
-        nonlocal under_way
-        under_way += 1
-        await asyncio.sleep(0)
-        asked.append(under_way)
-        under_way -= 1
-        await taken(settlement)
+    async def settle(settlements: Sequence[Settlement]) -> dict[str, str]:
+        asked.append(len(settlements))
+        return await taken(settlements)
 
     place.control.settle = settle  # type: ignore[method-assign]
     place.control.away = True
     for number in range(20):
         spool.add(settlement(number))
     async with sending(spool):
-        await eventually_async(lambda: len(asked) > 8)
-        assert max(asked[4:]) == 1
+        await eventually_async(lambda: len(asked) > 4)
+        assert asked[:4] == [20, 1, 1, 1]
         place.control.away = False
-        del asked[:]
         await eventually_async(lambda: not place.on_disk)
-    assert max(asked) == 4
-    assert len(set(place.settled())) == 20
+    assert asked[-2:] == [1, 19]
+    assert place.settled() == [job_id(number) for number in range(20)]
 
 
 def test_pauses_grow_and_differ() -> None:
