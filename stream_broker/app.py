@@ -30,6 +30,7 @@ from stream_broker.options import Options
 from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
+from stream_broker.policy_file import PolicyFile
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -98,15 +99,25 @@ class Broker:
     def _build_control(self, options: Options) -> None:
         settings = options.settings
         self.control = ControlClient(
-            options.cluster.control_url, options.service_key, settings.control_timeout
+            options.control_url,
+            options.service_key,
+            settings.control_timeout,
+            options.control_tls.context if options.control_tls else None,
         )
-        self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
+        self.policy = PolicyHolder(
+            self.control,
+            time.monotonic,
+            poll=settings.policy_poll,
+            file=PolicyFile(
+                options.state / f"policy-{self._home}.json", options.cluster.control_url
+            ),
+        )
         self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
-            options.state / f"settlements-{self._home}.jsonl",
+            options.state / "settlements",
             self.control,
             max_bytes=settings.spool_max,
-            dropped=self.metrics.settlements_dropped.inc,
+            trouble=self.metrics.settlement_in_trouble,
         )
 
     def _build_runner(self, options: Options) -> None:
@@ -283,4 +294,5 @@ class Broker:
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
+        gauge("okome_broker_spool_bytes", "Of settlements.", lambda: self.spool.bytes)
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -39,14 +40,23 @@ class ControlUnavailable(Exception):
 
 
 class ControlClient:
-    """Speaks to one control plane with the service credential. Every call ends in `timeout`."""
+    """Speaks to one control plane with the service credential. Every call ends in `timeout`.
 
-    def __init__(self, base_url: str, service_key: str, timeout: float) -> None:
+    `tls`: see HttpCalls.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        service_key: str,
+        timeout: float,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         headers = {
             "Authorization": f"Bearer {service_key}",
             "Content-Type": "application/json",
         }
-        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic, tls)
         self._sharing = Sharing()
         self._grants = Batches(self._grant_each, BATCH_MAX)
 

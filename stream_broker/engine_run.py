@@ -127,12 +127,12 @@ class EngineRun:
         live = self._live
         if not live.relay.said:
             await self.start("")
-        elif live.relay.produced >= self._call.max_tokens:
+        elif live.relay.tally.produced >= self._call.max_tokens:
             live.finish("length")
         elif (text := await self._text_so_far()) is None:
             live.fail("log_unavailable", "the text so far cannot be read")
         else:
-            live.relay.next_part()
+            live.relay.tally.next_part()
             self._moved = True
             await self.start(text)
 
@@ -159,7 +159,7 @@ class EngineRun:
         self._left.remove(number)
         prefix, tail = cut(text, trims=target.trims)
         self._seam = Seam(tail) if tail else None
-        tokens = max(1, self._call.max_tokens - live.relay.produced)
+        tokens = max(1, self._call.max_tokens - live.relay.tally.produced)
         call = msgspec.structs.replace(self._call, prefix=prefix, max_tokens=tokens)
         try:
             engine = await self._client.start(target, call, self)

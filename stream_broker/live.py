@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from contracts.grants import Usage
 from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
@@ -35,6 +36,9 @@ class EngineHandle(Protocol):
 
     def close(self) -> None:
         """Ends the connection, which makes the engine stop generating."""
+
+    def usage(self) -> Usage | None:
+        """What the engine has counted so far, if it counts as it goes; also once closed."""
 
 
 class LiveJob:
@@ -95,6 +99,7 @@ class LiveJob:
     def attach(self, engine: EngineHandle) -> None:
         """An engine's stream has begun, the first one or one that goes on."""
         self._engine = engine
+        self.relay.tally.count_by(engine.usage)
         if self.relay.state != "open" or self._released:
             engine.close()
         elif self._paused:
@@ -219,7 +224,7 @@ class LiveJob:
             "code": "log_unavailable",
             "message": message,
             "retryable": True,
-            "usage": self.relay.usage_members(None),
+            "usage": self.relay.tally.close(None),
         }
         self.window.abandon(encoder.other(self.window.durable + 1, "job_error", members))
 

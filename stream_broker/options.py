@@ -7,6 +7,7 @@ from pathlib import Path
 
 from inventory.model import Cluster
 from inventory.settings import Settings
+from stream_broker.channel import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,10 @@ class Options:
     service_key: str
     settings: Settings
     redis_password: str = ""
+    control_tls: ClientTls | None = None
+
+    @property
+    def control_url(self) -> str:
+        """Where the control plane is, by TLS where there is a certificate for it."""
+        url = self.cluster.control_url
+        return url if self.control_tls is None else url.replace("http://", "https://", 1)

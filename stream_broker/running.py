@@ -30,7 +30,7 @@ from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
-from stream_broker.record import JobHead
+from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end, together
@@ -71,7 +71,7 @@ class Runner:
         self._memory = memory
         self._redis_log = redis_log
         self._metrics = metrics
-        self._ending = Ending(node, spool, metrics, on_end, clock)
+        self._ending = Ending(node, spool, metrics, on_end, clock, redis_log)
         self._grace = Grace(redis_log)
         self._targets = targets
         self._clock = clock
@@ -89,6 +89,9 @@ class Runner:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
             live.notice("not_resumable", "the event log is away: this job lives on one broker")
+        limits = head.grant.limits
+        if limits.quota_limited:
+            live.notice("limited", f"your quota has room for {limits.max_tokens} tokens")
         self._begin(live, text="")
         return live
 
@@ -113,10 +116,14 @@ class Runner:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
-            if relay.produced >= head.grant.limits.max_tokens:
+            if relay.tally.produced >= head.grant.limits.max_tokens:
                 live.finish("length")
         self._begin(live, text=text)
         return live
+
+    async def settle_for(self, state: JobState) -> None:
+        """Settles a job that has ended and whose relay died before it said so."""
+        await self._ending.settle_for(state, self._log(state.head))
 
     def cancel(self, job_id: str, reason: str) -> bool:
         """Cancels a job that runs here. Returns whether it does."""
@@ -142,7 +149,8 @@ class Runner:
         ttl = self._settings.relay_ttl
         while self._redis_log is not None:
             renewed = await together(
-                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home())
+                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home()),
+                self._ending.say_settled(),
             )
             await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
 
@@ -182,6 +190,7 @@ class Runner:
                     self._one_less.clear()
                     await self._one_less.wait()
         await end(self._tasks)
+        await self._ending.say_settled()
         await self._let_go_of_all()
         await self._grace.aclose()
         self._alarms.close()
@@ -192,11 +201,13 @@ class Runner:
         return self._redis_log
 
     def _relay(self, head: JobHead) -> Relay:
+        limits = head.grant.limits
         return Relay(
             head.job_id,
             head.created_at,
             log_max=self._settings.job_log_max,
             prompt_estimate=head.prompt_estimate,
+            quota_limit=limits.max_tokens if limits.quota_limited else None,
         )
 
     def _live(

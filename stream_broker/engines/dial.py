@@ -20,8 +20,16 @@ P = TypeVar("P", bound=asyncio.Protocol)
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
-async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
-    """Connects to the first address that answers. Raises OSError or UnicodeError."""
+async def dial(
+    origin: Origin,
+    make: Callable[[], P],
+    receive_buffer: int,
+    tls: ssl.SSLContext | None = None,
+) -> P:
+    """Connects to the first address that answers. Raises OSError or UnicodeError.
+
+    `tls` in place of the machine's own authorities, where the origin has TLS.
+    """
     loop = asyncio.get_running_loop()
     refused: OSError | None = None
     for family, kind, number, _, address in await _resolve(loop, origin):
@@ -30,7 +38,7 @@ async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
         except OSError as error:
             refused = error
             continue
-        return await _wrap(loop, sock, origin, make)
+        return await _wrap(loop, sock, origin, make, tls)
     raise refused or OSError("no address")
 
 
@@ -80,13 +88,17 @@ async def _connect(
 
 
 async def _wrap(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, make: Callable[[], P]
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    origin: Origin,
+    make: Callable[[], P],
+    tls: ssl.SSLContext | None,
 ) -> P:
     try:
         _, protocol = await loop.create_connection(
             make,
             sock=sock,
-            ssl=_tls() if origin.tls else None,
+            ssl=(tls or _tls()) if origin.tls else None,
             server_hostname=origin.host if origin.tls else None,
         )
     except BaseException:

@@ -44,6 +44,10 @@ class OpenAIDialect:
     any more (measured on xllamacpp 2026.10: without it a closed connection is noticed at
     the first token, with it after one batch). vLLM ignores fields it does not know.
 
+    `continuous_usage_stats` is vLLM's: a count in every chunk, so that what a job has used
+    is known wherever it is cut. llama.cpp ignores it and counts at the end only (xllamacpp
+    2026.10).
+
     A continuation sets vLLM's two flags. llama.cpp takes them together (alone,
     `continue_final_message` is refused) and continues without them too, to the same
     tokens: measured on xllamacpp 2026.10.
@@ -58,7 +62,7 @@ class OpenAIDialect:
             "model": call.model,
             "messages": call.conversation(),
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "return_progress": True,
             "max_tokens": call.max_tokens,
         }

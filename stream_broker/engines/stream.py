@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from contracts.grants import Usage
 from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines import failures
 from stream_broker.engines.connection import EngineConnection
@@ -111,6 +112,10 @@ class EngineStream:
         """Ends the generation now: the engine sees its connection close. Idempotent."""
         if not self._over:
             self._conclude(clean=False)
+
+    def usage(self) -> Usage | None:
+        """The engine's last count so far, also after the end; None if it has told none."""
+        return self._parser.usage()
 
     # For the client.
 

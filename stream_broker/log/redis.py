@@ -175,6 +175,18 @@ class RedisLog:
 
         await _all(renew(keys, ids) for keys, ids in self._by_home(job_ids))
 
+    async def settled(self, job_ids: list[str]) -> None:
+        """Says of jobs that have ended that nobody need settle them any more.
+
+        Bounded as `renew` is. Raises LogUnavailable when any home was not asked with success.
+        """
+
+        async def forget(keys: Keys, ids: list[str]) -> None:
+            async with asyncio.timeout(self._lease_ms / 3000):
+                await self._stores.ask(keys.tag, lambda redis: redis.zrem(keys.relays, *ids))
+
+        await _all(forget(keys, ids) for keys, ids in self._by_home(job_ids))
+
     async def release(self, job_id: str, epoch: int) -> None:
         """Gives a lease up at once, so that another broker takes the job over."""
         keys = self._of(job_id)
@@ -188,7 +200,8 @@ class RedisLog:
         return [raw.decode() for raw in reply]
 
     async def acquire(self, job_id: str, margin: float) -> Orphan | None:
-        """Takes an orphan over under the next epoch; None when somebody else did.
+        """Takes an orphan over under the next epoch; None when somebody else did. One that
+        has ended is only to be settled.
 
         Counts only once acknowledged, and with it all that the former relay has written.
         """
