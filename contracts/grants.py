@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 EngineKind = Literal["vllm", "ollama", "tf_serving"]
 JobKind = Literal["job", "chat_completion", "chat", "ws"]
 Outcome = Literal["completed", "failed", "cancelled"]
+
+# Bytes of text, and of a settlement's body: JSON may write a byte as six.
+SETTLED_TEXT_MAX: Final = 128 << 10
+SETTLEMENT_MAX: Final = 2 << 20
 
 
 class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +111,19 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that a job was asked with, as far as a conversation keeps it."""
+
+    role: Literal["user"]
+    text: str
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /internal/v1/settlements`; idempotent by `job_id`. Times are Unix seconds."""
+    """Body of `POST /internal/v1/settlements`; idempotent by `job_id`. Times are Unix seconds.
+
+    With a `session_id` the conversation is kept: `asked` is what the user said since the last
+    answer, `final_text` what was answered, each of SETTLED_TEXT_MAX bytes at most.
+    """
 
     job_id: str
     grant_id: str
@@ -125,3 +140,4 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
     session_id: str | None = None
     final_text: str | None = None
+    asked: list[Asked] = []

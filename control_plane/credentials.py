@@ -1,9 +1,10 @@
 """Reads the credentials directory, in the manner of systemd's `LoadCredential=`.
 
 Files: `service_key` (bearer of the brokers), `api_key` (first key of the built-in
-user), `session_key` (Ed25519 private key, PEM, signs session tokens); and, where the
-database is a PostgreSQL, `database_url`. Whoever starts the process makes them; this
-module only reads.
+user), `session_key` (Ed25519 private key, PEM, signs session tokens), `data_key` (32 random
+bytes in base64, seals what is kept of conversations; `data_key_previous` opens what was
+sealed before a change); and, where the database is a PostgreSQL, `database_url`. Whoever
+starts the process makes them; this module only reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sqlalchemy import URL
 
 from control_plane.auth import is_api_key
+from control_plane.sealing import data_key
 from control_plane.store.engines import UrlError, postgres_url
 
 _SERVICE_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{32,512}")
@@ -29,12 +31,17 @@ class CredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """The secrets of the process. Its repr shows none of them."""
+    """The secrets of the process. Its repr shows none of them.
+
+    `data_keys`: the one that seals, then those that only open; without any, no
+    conversation is kept.
+    """
 
     service_key: str
     api_key: str
     session_key: Ed25519PrivateKey
     database_url: URL | None = None
+    data_keys: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return "Credentials(…)"
@@ -47,6 +54,7 @@ def read_credentials(directory: Path) -> Credentials:
         api_key=_api_key(directory / "api_key"),
         session_key=_session_key(directory / "session_key"),
         database_url=_database_url(directory / "database_url"),
+        data_keys=_data_keys(directory / "data_key", directory / "data_key_previous"),
     )
 
 
@@ -81,6 +89,20 @@ def _database_url(path: Path) -> URL | None:
         return postgres_url(_text(path))
     except UrlError as error:
         raise CredentialsError(f"{path}: {error}") from error
+
+
+def _data_keys(current: Path, previous: Path) -> tuple[bytes, ...]:
+    paths = [current, previous] if previous.exists() else [current]
+    return tuple(_data_key(path) for path in paths)
+
+
+def _data_key(path: Path) -> bytes:
+    try:
+        return data_key(_text(path))
+    except ValueError as error:
+        raise CredentialsError(
+            f"{path}: expected 32 random bytes in base64 (openssl rand -base64 32)"
+        ) from error
 
 
 def _text(path: Path) -> str:

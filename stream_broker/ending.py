@@ -9,7 +9,7 @@ from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.settlements import SettlementSpool
-from stream_broker.settling import bounded_text, settlement_of
+from stream_broker.settling import bounded_text, session_of, settlement_of
 from stream_broker.text import text_of
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Ending:
 
     async def _final_text(self, live: LiveJob, log: EventLog) -> str | None:
         """The answer, for a session that keeps it; a log that does not answer keeps it back."""
-        if live.head.session_id is None:
+        if session_of(live.head) is None:
             return None
         try:
             text = await text_of(log, live.head.job_id, live.window.durable)

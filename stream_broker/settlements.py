@@ -50,11 +50,12 @@ class SettlementSpool:
         return len(self._queue)
 
     def add(self, settlement: Settlement) -> None:
-        """Takes a settlement. When the spool is full its text goes first, then all of it:
+        """Takes a settlement. When the spool is full its texts go first, then all of it:
         it is dropped, counted and logged."""
         line = msgspec.json.encode(settlement) + b"\n"
-        if self._bytes + len(line) > self._max_bytes and settlement.final_text is not None:
-            settlement = msgspec.structs.replace(settlement, final_text=None)
+        has_text = settlement.final_text is not None or settlement.asked
+        if self._bytes + len(line) > self._max_bytes and has_text:
+            settlement = msgspec.structs.replace(settlement, final_text=None, asked=[])
             line = msgspec.json.encode(settlement) + b"\n"
         if self._bytes + len(line) > self._max_bytes:
             self._dropped()

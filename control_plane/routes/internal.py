@@ -11,7 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
+from contracts.grants import (
+    SETTLEMENT_MAX,
+    Grant,
+    GrantRequest,
+    Lease,
+    Reservation,
+    Settlement,
+)
 from contracts.policy import SCOPE_GENERATE, PolicySnapshot
 from contracts.problems import ProblemError
 from control_plane.auth import examine, is_service, require_scope, unauthenticated
@@ -19,7 +26,7 @@ from control_plane.grants import INSPECTION, choose_engine, find_model, limits_f
 from control_plane.ledger import OpenGrant
 from control_plane.plane import Plane
 from control_plane.policy import build_snapshot, etag, matches
-from control_plane.settlements import check_settlement
+from control_plane.settlements import check_settlement, tidied
 from control_plane.web import decode, respond
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -144,8 +151,9 @@ class Internal:
         """Writes the usage of an ended job. After the 204 a broker may forget it, so the
         row is on disk by then."""
         plane = self._plane
-        settlement = await decode(request, Settlement, plane.settings.body_max)
+        settlement = await decode(request, Settlement, SETTLEMENT_MAX)
         check_settlement(settlement)
+        settlement = tidied(settlement)
         first = await plane.books.settle(settlement)
         plane.metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
         if first:
