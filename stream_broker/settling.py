@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.grants import SETTLED_TEXT_MAX, Asked, Outcome, Settlement, Usage
+from contracts.grants import SETTLED_TEXT_MAX, Outcome, Said, Settlement, Usage
 from stream_broker.events import Event
 from stream_broker.record import JobHead
 
@@ -55,7 +55,7 @@ def session_of(head: JobHead) -> str | None:
     return head.session_id or head.conversation_id
 
 
-def asked_of(messages: Sequence[dict[str, Any]]) -> list[Asked]:
+def asked_of(messages: Sequence[dict[str, Any]]) -> list[Said]:
     """What the user says in a request since the last answer in it, SETTLED_TEXT_MAX bytes at
     most: what came before is in the conversation already."""
     fresh: list[str] = []
@@ -64,13 +64,13 @@ def asked_of(messages: Sequence[dict[str, Any]]) -> list[Asked]:
             break
         if message.get("role") == "user":
             fresh.append(_text_in(message.get("content")))
-    asked: list[Asked] = []
+    asked: list[Said] = []
     room = SETTLED_TEXT_MAX
     for text in reversed(fresh):
         kept = bounded_text(text, room)
         room -= len(kept.encode())
         if kept:
-            asked.append(Asked(role="user", text=kept))
+            asked.append(Said(role="user", text=kept))
         if kept != text:
             break
     return asked

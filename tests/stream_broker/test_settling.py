@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contracts.grants import SETTLED_TEXT_MAX, Asked, Settlement, Usage
+from contracts.grants import SETTLED_TEXT_MAX, Said, Settlement, Usage
 from stream_broker.events import Event
 from stream_broker.relay import Relay
 from stream_broker.settling import asked_of, bounded_text, session_of, settlement_of
@@ -89,4 +89,4 @@ def test_a_job_outside_of_conversations_reports_no_words() -> None:
     assert session_of(head()) is None
     for name in ("session_id", "conversation_id"):
         reported = settlement(**{name: "c"})
-        assert (reported.session_id, reported.asked) == ("c", [Asked(role="user", text="hi")])
+        assert (reported.session_id, reported.asked) == ("c", [Said(role="user", text="hi")])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from contracts.grants import Asked
+from contracts.grants import Said
 from control_plane.conversations import Message, Position
 from control_plane.sealing import Sealer
 from control_plane.store import conversations as reading
@@ -43,7 +43,7 @@ def said(number: int, **changes: Any) -> Any:
     members = {
         "job_id": f"n03w0-{number}",
         "session_id": "c",
-        "asked": [Asked(role="user", text=f"question {number}")],
+        "asked": [Said(role="user", text=f"question {number}")],
         "final_text": f"answer {number}",
         "created_at": NOW + number,
         "ended_at": NOW + number + 0.5,
