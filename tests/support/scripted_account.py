@@ -1,4 +1,4 @@
-"""What the control plane tells the page, scripted: conversations, quota, sign-ins that are renewed."""
+"""What the control plane tells the page, scripted: conversations and quota."""
 
 from __future__ import annotations
 

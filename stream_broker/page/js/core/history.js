@@ -86,15 +86,15 @@ export class History {
     this.#edits += 1;
     this.store.changeSync((sync) => (sync.titles[id] = title));
     const session = this.#sessions.get(id);
-    if (!session) return; // it is renamed there once it is there
-    session.title = title;
-    await this.#sendTitle(id, title);
+    if (session) session.title = title;
+    // Otherwise it is renamed there once it is there.
+    if (this.#mayBeThere(id)) await this.#sendTitle(id, title);
   }
 
   /** Deletes a conversation at the server. Throws a Problem, and then it is still there. */
   async remove(id) {
     this.#edits += 1;
-    if (this.#sessions.has(id)) await this.#deleteThere(id);
+    if (this.#mayBeThere(id)) await this.#deleteThere(id);
     // An answer may still be on its way there, and must not bring it back.
     this.store.changeSync((sync) => {
       sync.deleted[id] = Date.now();
@@ -114,6 +114,11 @@ export class History {
     this.#sessions.clear();
     this.#next = null;
     this.away = false;
+  }
+
+  /** Not every page of the list has been looked at. */
+  #mayBeThere(id) {
+    return this.#sessions.has(id) || this.hasOlder || this.store.sync.seen[id] !== undefined;
   }
 
   #updated(chat) {
@@ -171,7 +176,8 @@ export class History {
     try {
       await this.api.renameConversation(id, title);
     } catch (problem) {
-      if (problem.retryable || problem.status === 401) return; // the next look tries again
+      const notThereYet = problem.status === 404 && !this.#sessions.has(id);
+      if (problem.retryable || problem.status === 401 || notThereYet) return; // the next look tries again
     }
     this.#edits += 1;
     this.store.changeSync((sync) => {
