@@ -27,11 +27,15 @@ from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
+from control_plane.routes.conversations import Talks
 from control_plane.routes.internal import Internal
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
+from control_plane.sealing import Sealer
 from control_plane.signing import Signer
+from control_plane.store.conversations import Shelf
 from control_plane.store.database import Database
+from control_plane.store.keeping import Keeper, keep_nothing
 from control_plane.store.migrate import installed_at
 from control_plane.store.users import seed
 from control_plane.web import on_disconnect, on_error, on_http_exception, on_problem
@@ -64,13 +68,20 @@ def build_app(
     metrics = Metrics()
     engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
     watch = EngineWatch(engines, client, clock, metrics)
+    sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl
     plane = Plane(
         settings=settings,
         service_key=credentials.service_key,
         signer=Signer(credentials.session_key),
         database=database,
-        books=Books(Ledger(settings.lease_ttl, reserved_s), database, clock),
+        books=Books(
+            Ledger(settings.lease_ttl, reserved_s),
+            database,
+            clock,
+            Keeper(sealer) if sealer else keep_nothing,
+        ),
+        shelf=Shelf(sealer) if sealer else None,
         roster=Roster(settings.streams_per_user),
         engines=watch,
         prober=Prober(engines, client, watch.health, clock, metrics),
@@ -82,6 +93,7 @@ def build_app(
             *Internal(plane).routes(),
             *Sessions(plane).routes(),
             *Account(plane).routes(),
+            *Talks(plane).routes(),
             *Operations(plane).routes(),
         ],
         exception_handlers={

@@ -1,10 +1,11 @@
 """Reads the credentials directory, in the manner of systemd's `LoadCredential=`.
 
 Files: `service_key` (bearer of the brokers), `api_key` (first key of the built-in
-user), `session_key` (Ed25519 private key, PEM, signs session tokens); where the database
-is a PostgreSQL, `database_url`; and, where it is to listen behind mutual TLS, `tls_cert`,
-`tls_key` and `tls_ca`. Whoever starts the process makes them; this
-module only reads.
+user), `session_key` (Ed25519 private key, PEM, signs session tokens), `data_key` (32 random
+bytes in base64, seals what is kept of conversations; `data_key_previous` opens what was
+sealed before a change); where the database is a PostgreSQL, `database_url`; and, where it
+is to listen behind mutual TLS, `tls_cert`, `tls_key` and `tls_ca`. Whoever starts the
+process makes them; this module only reads.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy import URL
 
 from control_plane.auth import is_api_key
 from control_plane.channel import ServerTls
+from control_plane.sealing import data_key
 from control_plane.store.engines import UrlError, postgres_url
 from inventory.tls import tls_files
 
@@ -32,13 +34,18 @@ class CredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """The secrets of the process. Its repr shows none of them."""
+    """The secrets of the process. Its repr shows none of them.
+
+    `data_keys`: the one that seals, then those that only open; without any, no
+    conversation is kept.
+    """
 
     service_key: str
     api_key: str
     session_key: Ed25519PrivateKey
     database_url: URL | None = None
     tls: ServerTls | None = None
+    data_keys: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return "Credentials(…)"
@@ -52,6 +59,7 @@ def read_credentials(directory: Path) -> Credentials:
         session_key=_session_key(directory / "session_key"),
         database_url=_database_url(directory / "database_url"),
         tls=_tls(directory),
+        data_keys=_data_keys(directory / "data_key", directory / "data_key_previous"),
     )
 
 
@@ -98,6 +106,20 @@ def _tls(directory: Path) -> ServerTls | None:
         return ServerTls(files)
     except OSError as error:
         raise CredentialsError(f"{files.cert} and the others cannot be used: {error}") from error
+
+
+def _data_keys(current: Path, previous: Path) -> tuple[bytes, ...]:
+    paths = [current, previous] if previous.exists() else [current]
+    return tuple(_data_key(path) for path in paths)
+
+
+def _data_key(path: Path) -> bytes:
+    try:
+        return data_key(_text(path))
+    except ValueError as error:
+        raise CredentialsError(
+            f"{path}: expected 32 random bytes in base64 (openssl rand -base64 32)"
+        ) from error
 
 
 def _text(path: Path) -> str:

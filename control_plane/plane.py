@@ -15,6 +15,7 @@ from control_plane.metrics import Metrics
 from control_plane.prober import Prober
 from control_plane.roster import Roster, read_rows
 from control_plane.signing import Signer
+from control_plane.store.conversations import Shelf, prune_conversations
 from control_plane.store.database import Database
 from control_plane.store.tokens import prune_tokens
 from inventory.settings import Settings
@@ -24,8 +25,9 @@ PRUNE_EVERY_S: Final = 60.0
 
 @dataclass(slots=True, repr=False)
 class Plane:
-    """The collaborators of one control plane. `clock` gives Unix seconds. `models` is known
-    once the store is open: their age is that of the installation."""
+    """The collaborators of one control plane. `clock` gives Unix seconds. `shelf` is None
+    where conversations are not kept. `models` is known once the store is open: their age is
+    that of the installation."""
 
     settings: Settings
     service_key: str
@@ -37,6 +39,7 @@ class Plane:
     prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
+    shelf: Shelf | None = None
     models: list[PolicyModel] = field(default_factory=list)
 
     @property
@@ -60,5 +63,7 @@ class Plane:
         try:
             await self.books.prune()
             await self.database.run(lambda c: prune_tokens(c, now))
+            keep_s = self.settings.conversations_keep
+            await self.database.run(lambda c: prune_conversations(c, keep_s, now))
         except ProblemError:
             return

@@ -126,6 +126,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_ttl: Annotated[Seconds, Meta(description="Seconds a browser session is valid.")] = (
         43_200.0
     )
+    conversations_keep: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=315_360_000,
+            description="Seconds a conversation is kept after its last answer; 0: for ever.",
+        ),
+    ] = 0.0
     spool_max: Annotated[
         Bytes,
         Meta(description="Bytes of settlements a broker keeps while .25 is away."),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts.policy import API_KEY_PREFIX
@@ -11,12 +13,13 @@ from okome.paths import make_private
 
 
 def ensure_credentials(directory: Path) -> None:
-    """Creates whatever is missing of `service_key`, `api_key` and `session_key`."""
+    """Creates what is missing of `service_key`, `api_key`, `session_key` and `data_key`."""
     make_private(directory)
-    makers = {
+    makers: dict[str, Callable[[], bytes]] = {
         "service_key": lambda: secrets.token_urlsafe(32).encode(),
         "api_key": lambda: (API_KEY_PREFIX + secrets.token_urlsafe(32)).encode(),
         "session_key": _ed25519_pem,
+        "data_key": lambda: base64.b64encode(secrets.token_bytes(32)),
     }
     for name, make in makers.items():
         if not (directory / name).exists():

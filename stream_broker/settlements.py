@@ -32,7 +32,7 @@ from stream_broker.spool_files import Segment, SpoolFiles, sync
 
 _LOG = logging.getLogger(__name__)
 
-# Characters of final texts in one call, of which the control plane reads 1 MiB.
+# Characters of text in one call, of which the control plane reads SETTLEMENT_MAX.
 _CALL_TEXT_MAX: Final = 64 << 10
 # Seconds between attempts, by the number of those that have failed in a row.
 _RETRY_S: Final = (0.5, 1.0, 2.0, 4.0)
@@ -84,9 +84,9 @@ class SettlementSpool:
         return [entry.settlement for entry in self._queue]
 
     def add(self, settlement: Settlement) -> None:
-        """Takes a settlement. When the spool is full its text goes first, then all of it."""
+        """Takes a settlement. When the spool is full its texts go first, then all of it."""
         line = msgspec.json.encode(settlement)
-        if self.bytes + len(line) >= self._max_bytes and settlement.final_text is not None:
+        if self.bytes + len(line) >= self._max_bytes and _has_text(settlement):
             settlement = without_text(settlement)
             line = msgspec.json.encode(settlement)
         if self.bytes + len(line) >= self._max_bytes:
@@ -139,7 +139,7 @@ class SettlementSpool:
         batch: list[_Entry] = []
         left = _CALL_TEXT_MAX
         for entry in islice(self._queue, most):
-            left -= len(entry.settlement.final_text or "")
+            left -= _text_length(entry.settlement)
             if batch and left < 0:
                 break
             batch.append(entry)
@@ -147,7 +147,7 @@ class SettlementSpool:
 
     def _again(self, entry: _Entry, reason: str) -> bool:
         """One that is refused may be taken without its text; whether that is tried."""
-        if entry.settlement.final_text is not None:
+        if _has_text(entry.settlement):
             entry.settlement = without_text(entry.settlement)
             self._queue.append(entry)
             return True
@@ -194,7 +194,15 @@ class SettlementSpool:
 
 def without_text(settlement: Settlement) -> Settlement:
     """What is billed, without what was said."""
-    return msgspec.structs.replace(settlement, final_text=None)
+    return msgspec.structs.replace(settlement, final_text=None, asked=[])
+
+
+def _has_text(settlement: Settlement) -> bool:
+    return settlement.final_text is not None or bool(settlement.asked)
+
+
+def _text_length(settlement: Settlement) -> int:
+    return len(settlement.final_text or "") + sum(len(said.text) for said in settlement.asked)
 
 
 def _pause(failures: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from inventory.settings import Settings
 SERVICE_KEY = "s" * 43
 API_KEY = "ok_" + "A" * 43
 SESSION_KEY = Ed25519PrivateKey.generate()
+DATA_KEY = b"d" * 32
+DATA_KEY_TEXT = base64.b64encode(DATA_KEY).decode()
 NOW = 1_800_000_000.0
 HOST = "http://okome.test"
 # One end in each of the two wires.
@@ -160,7 +163,9 @@ async def running(
         app = build_app(
             cluster=cluster(),
             settings=settings,
-            credentials=Credentials(SERVICE_KEY, api_key or API_KEY, SESSION_KEY),
+            credentials=Credentials(
+                SERVICE_KEY, api_key or API_KEY, SESSION_KEY, data_keys=(DATA_KEY,)
+            ),
             database=database,
             clock=clock,
             engine_transport=engines,
