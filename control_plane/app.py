@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import httpx
+from argon2 import Parameters
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,9 +21,11 @@ from control_plane.background import repeating
 from control_plane.books import Books
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
+from control_plane.entrance import Entrance
 from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
+from control_plane.passwords import COST, Passwords
 from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
@@ -52,12 +55,14 @@ def build_app(
     database: Database,
     clock: Callable[[], float] = time.time,
     engine_transport: httpx.AsyncBaseTransport | None = None,
+    password_cost: Parameters = COST,
 ) -> Starlette:
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
     `database` is open and stays with its owner, who closes it after the lifespan;
     `app.state.plane` is the plane behind the routes.
-    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines.
+    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
+    `password_cost` what it costs to hash a password.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
@@ -68,7 +73,7 @@ def build_app(
     plane = Plane(
         settings=settings,
         service_key=credentials.service_key,
-        signer=Signer(credentials.session_key),
+        signer=Signer(credentials.session_key, credentials.other_session_keys),
         database=database,
         books=Books(Ledger(settings.lease_ttl, reserved_s), database, clock),
         roster=Roster(settings.streams_per_user),
@@ -76,11 +81,15 @@ def build_app(
         prober=Prober(engines, client, watch.health, clock, metrics),
         metrics=metrics,
         clock=clock,
+        passwords=Passwords(password_cost),
+        admin_key=credentials.admin_key,
+        ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )
+    entrance = Entrance(plane)
     app = Starlette(
         routes=[
             *Internal(plane).routes(),
-            *Sessions(plane).routes(),
+            *Sessions(plane, entrance).routes(),
             *Account(plane).routes(),
             *Operations(plane).routes(),
         ],
@@ -104,6 +113,8 @@ def _lifespan(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
+            stack.callback(plane.passwords.close)
+            stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
             await _prepare(plane, cluster, api_key)
             await stack.enter_async_context(
@@ -116,6 +127,12 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+async def _keep_tally(plane: Plane) -> None:
+    """A store that is away costs the counts of the last minute, not the end in peace."""
+    with suppress(ProblemError):
+        await plane.keep_tally()
 
 
 async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:

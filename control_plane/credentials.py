@@ -1,16 +1,20 @@
 """Reads the credentials directory, in the manner of systemd's `LoadCredential=`.
 
 Files: `service_key` (bearer of the brokers), `api_key` (first key of the built-in
-user), `session_key` (Ed25519 private key, PEM, signs session tokens); and, where the
-database is a PostgreSQL, `database_url`. Whoever starts the process makes them; this
-module only reads.
+user), `session_key` (Ed25519 private key, PEM, signs session tokens). If they are there:
+`session_key_next` and `session_key_previous` (sign nothing, but what they signed is
+accepted), `admin_key` (bearer of the admin API, which is closed without it),
+`oidc_client_secret`, and `database_url` where the database is a PostgreSQL. Whoever starts
+the process makes them; this module only reads.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,6 +24,8 @@ from sqlalchemy import URL
 from control_plane.auth import is_api_key
 from control_plane.store.engines import UrlError, postgres_url
 
+# Verify only: one that will sign, and one that did.
+OTHER_SESSION_KEYS: Final = ("session_key_next", "session_key_previous")
 _SERVICE_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{32,512}")
 
 
@@ -35,6 +41,9 @@ class Credentials:
     api_key: str
     session_key: Ed25519PrivateKey
     database_url: URL | None = None
+    other_session_keys: tuple[Ed25519PrivateKey, ...] = ()
+    admin_key: str | None = None
+    oidc_client_secret: str | None = None
 
     def __repr__(self) -> str:
         return "Credentials(…)"
@@ -47,7 +56,16 @@ def read_credentials(directory: Path) -> Credentials:
         api_key=_api_key(directory / "api_key"),
         session_key=_session_key(directory / "session_key"),
         database_url=_database_url(directory / "database_url"),
+        other_session_keys=tuple(
+            _session_key(path) for name in OTHER_SESSION_KEYS if (path := directory / name).exists()
+        ),
+        admin_key=_if_there(directory / "admin_key", _service_key),
+        oidc_client_secret=_if_there(directory / "oidc_client_secret", _text),
     )
+
+
+def _if_there(path: Path, read: Callable[[Path], str]) -> str | None:
+    return read(path) if path.exists() else None
 
 
 def _service_key(path: Path) -> str:
