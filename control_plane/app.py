@@ -30,6 +30,9 @@ from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
+from control_plane.routes.admin_limits import AdminLimits
+from control_plane.routes.admin_reports import AdminReports
+from control_plane.routes.admin_users import AdminUsers
 from control_plane.routes.internal import Internal
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
@@ -56,13 +59,14 @@ def build_app(
     clock: Callable[[], float] = time.time,
     engine_transport: httpx.AsyncBaseTransport | None = None,
     password_cost: Parameters = COST,
+    reread: Callable[[], Credentials] | None = None,
 ) -> Starlette:
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
     `database` is open and stays with its owner, who closes it after the lifespan;
     `app.state.plane` is the plane behind the routes.
     `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
-    `password_cost` what it costs to hash a password.
+    `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
@@ -92,6 +96,9 @@ def build_app(
             *Sessions(plane, entrance).routes(),
             *Account(plane).routes(),
             *Operations(plane).routes(),
+            *AdminUsers(plane).routes(),
+            *AdminLimits(plane).routes(),
+            *AdminReports(plane, reread).routes(),
         ],
         exception_handlers={
             ProblemError: on_problem,

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
 from contracts.policy import SCOPE_GENERATE, PolicySnapshot
 from contracts.problems import ProblemError
-from control_plane.auth import examine, is_service, require_scope, unauthenticated
+from control_plane.auth import Identity, examine, is_service, require_scope, unauthenticated
 from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
 from control_plane.ledger import OpenGrant
 from control_plane.plane import Plane
@@ -72,24 +72,28 @@ class Internal:
         """Decides on one job; counts and times the decision."""
         question = await decode(request, GrantRequest, self._plane.settings.body_max)
         started = time.perf_counter()
-        code = "internal"
+        code, actor = "internal", "nobody"
         try:
-            grant = await self._grant(question)
+            identity = self._identify(question.credential)
+            actor = identity.user_id
+            grant = await self._grant(identity, question)
             code = "ok"
         except ProblemError as problem:
             code = problem.code
+            self._plane.tally.add(actor, "grant", code, self._plane.clock())
             raise
         finally:
             self._plane.metrics.grants.labels(code).inc()
             self._plane.metrics.grant_seconds.observe(time.perf_counter() - started)
         return respond(grant)
 
-    async def _grant(self, asked: GrantRequest) -> Grant:
-        """Who may what, on which engine; last, because it takes something, the slot."""
+    def _identify(self, credential: str) -> Identity:
         plane, now = self._plane, self._plane.clock()
-        identity = plane.roster.identify(
-            examine(asked.credential, plane.signer.public_keys, now), now
-        )
+        return plane.roster.identify(examine(credential, plane.signer.public_keys, now), now)
+
+    async def _grant(self, identity: Identity, asked: GrantRequest) -> Grant:
+        """What it may, on which engine; last, because it takes something, the slot."""
+        plane = self._plane
         require_scope(identity, SCOPE_GENERATE)
         model = find_model(plane.models, asked.request.model, identity.tier)
         limits = limits_for(asked.request, plane.limits)

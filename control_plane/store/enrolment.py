@@ -107,5 +107,6 @@ def set_disabled(connection: Connection, user_id: str, disabled: bool, now: floa
 
 
 def _require_tier(connection: Connection, tier: str) -> None:
-    if connection.scalar(select(tiers.c.name).where(tiers.c.name == tier)) is None:
+    known = plain_name(tier) == tier
+    if not known or connection.scalar(select(tiers.c.name).where(tiers.c.name == tier)) is None:
         raise ProblemError("invalid_request", "There is no such tier.", field="tier")

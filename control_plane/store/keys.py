@@ -88,6 +88,12 @@ def revoke_key(connection: Connection, user_id: str, key_id: str, now: float) ->
     return bool(revoked)
 
 
+def owner_of_key(connection: Connection, key_id: str) -> str | None:
+    """The id of the user whose key it is."""
+    found: str | None = connection.scalar(select(api_keys.c.user_id).where(api_keys.c.id == key_id))
+    return found
+
+
 def is_revoked(connection: Connection, api_key: str) -> bool | None:
     """Whether a key was revoked; None when there is none like it."""
     row = connection.execute(
