@@ -11,16 +11,17 @@ from okome.paths import make_private
 
 
 def ensure_credentials(directory: Path) -> None:
-    """Creates whatever is missing of `service_key`, `api_key` and `session_key`."""
+    """Creates whatever is missing of `service_key`, `admin_key`, `api_key`, `session_key`."""
     make_private(directory)
     makers = {
         "service_key": lambda: secrets.token_urlsafe(32).encode(),
+        "admin_key": lambda: secrets.token_urlsafe(32).encode(),
         "api_key": lambda: (API_KEY_PREFIX + secrets.token_urlsafe(32)).encode(),
-        "session_key": _ed25519_pem,
+        "session_key": ed25519_pem,
     }
     for name, make in makers.items():
         if not (directory / name).exists():
-            _write_secret(directory / name, make())
+            write_secret(directory / name, make())
 
 
 def read_api_key(directory: Path) -> str:
@@ -28,7 +29,8 @@ def read_api_key(directory: Path) -> str:
     return (directory / "api_key").read_text(encoding="ascii").strip()
 
 
-def _write_secret(path: Path, content: bytes) -> None:
+def write_secret(path: Path, content: bytes) -> None:
+    """A file that its owner alone may read."""
     # Written beside and renamed: a process that starts now sees all of it or nothing.
     unfinished = path.with_name(f".{path.name}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -37,7 +39,8 @@ def _write_secret(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def _ed25519_pem() -> bytes:
+def ed25519_pem() -> bytes:
+    """A fresh signing key."""
     # Imported here: reading a key back must not pay for the cryptography package.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (

@@ -143,7 +143,9 @@ class AdminReports:
         await plane.database.run(
             lambda c: note(c, done(plane, "signing-keys.reload", plane.signer.kid, kids=kids))
         )
-        return respond({"signs": plane.signer.kid, "accepted": kids})
+        return respond(
+            {"signs": plane.signer.kid, "accepted": kids, "token_ttl_s": plane.settings.session_ttl}
+        )
 
     def _month(self, request: Request) -> tuple[str, float, float]:
         now = self._plane.clock()
