@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -25,6 +25,7 @@ from control_plane.entrance import Entrance
 from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
+from control_plane.oidc_provider import provider_of
 from control_plane.passwords import COST, Passwords
 from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
@@ -34,6 +35,7 @@ from control_plane.routes.admin_limits import AdminLimits
 from control_plane.routes.admin_reports import AdminReports
 from control_plane.routes.admin_users import AdminUsers
 from control_plane.routes.internal import Internal
+from control_plane.routes.oidc import Oidc
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
 from control_plane.signing import Signer
@@ -58,6 +60,7 @@ def build_app(
     database: Database,
     clock: Callable[[], float] = time.time,
     engine_transport: httpx.AsyncBaseTransport | None = None,
+    issuer_transport: httpx.AsyncBaseTransport | None = None,
     password_cost: Parameters = COST,
     reread: Callable[[], Credentials] | None = None,
 ) -> Starlette:
@@ -65,8 +68,10 @@ def build_app(
 
     `database` is open and stays with its owner, who closes it after the lifespan;
     `app.state.plane` is the plane behind the routes.
-    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
-    `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
+    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines,
+    `issuer_transport` that to the OpenID issuer, and `password_cost` what it costs to hash a
+    password; `reread` reads the credentials anew. Raises SettingsError for an issuer that
+    cannot be one.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
@@ -90,9 +95,12 @@ def build_app(
         ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )
     entrance = Entrance(plane)
+    issuer_client = httpx.AsyncClient(transport=issuer_transport, trust_env=False)
+    provider = provider_of(settings, credentials.oidc_client_secret, issuer_client, clock)
     app = Starlette(
         routes=[
             *Internal(plane).routes(),
+            *Oidc(plane, entrance, provider).routes(),
             *Sessions(plane, entrance).routes(),
             *Account(plane).routes(),
             *Operations(plane).routes(),
@@ -106,7 +114,7 @@ def build_app(
             ClientDisconnect: on_disconnect,
             Exception: _counting_faults(metrics),
         },
-        lifespan=_lifespan(plane, cluster, credentials.api_key, client),
+        lifespan=_lifespan(plane, cluster, credentials.api_key, (client, issuer_client)),
     )
     app.router.redirect_slashes = False
     app.state.plane = plane
@@ -114,12 +122,13 @@ def build_app(
 
 
 def _lifespan(
-    plane: Plane, cluster: Cluster, api_key: str, client: httpx.AsyncClient
+    plane: Plane, cluster: Cluster, api_key: str, clients: Sequence[httpx.AsyncClient]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(client)
+            for client in clients:
+                await stack.enter_async_context(client)
             stack.callback(plane.passwords.close)
             stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
