@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import Connection
 
 from contracts.policy import SessionClaims
 from contracts.problems import ProblemError
+from contracts.tokens import TokenRefused, verify_token
 from control_plane.auth import Identity, KeyProof, examine, unauthenticated
 from control_plane.login_secret import LoginSecret, judge, new_secret
 from control_plane.plane import Plane
@@ -24,9 +26,11 @@ from control_plane.store.logins import (
     turn_login,
 )
 from control_plane.store.standing import standing
-from control_plane.store.tokens import note_token, revoke_token
+from control_plane.store.tokens import note_token, revoke_token, spend_token
 
-_TURNS = "login turns"
+# A link is for now: it may lie in a terminal's history.
+LINK_TTL_S: Final = 600.0
+_TURNS: Final = "login turns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,26 @@ class Entrance:
         plane.throttle.succeeded(None, address, now)
         return await self.open(identity.user_id, identity.proof_id, "key", stays=stays)
 
+    async def by_link(self, token: str, address: str) -> Opened:
+        """A login for a token of a key, once and while it is fresh: what the launcher's link
+        carries. One of a login opens none: a session cannot prolong itself."""
+        plane, now = self._plane, self._plane.clock()
+        plane.throttle.attempt(None, address, now)
+        try:
+            claims = verify_token(token, plane.signer.public_keys, plane.roster.revoked, now)
+        except TokenRefused:
+            raise self._refused("nobody", unauthenticated()) from None
+        key_id = None
+        if claims.iat + LINK_TTL_S > now:
+            key_id = await plane.database.run(
+                lambda c: spend_token(c, claims.jti, now), durable=True
+            )
+        if key_id is None:
+            raise self._refused(claims.sub, unauthenticated())
+        await plane.reload_roster()
+        plane.throttle.succeeded(None, address, now)
+        return await self.open(claims.sub, key_id, "link")
+
     async def by_password(self, name: str, password: str, address: str) -> Opened:
         """A login for a name and a password. Whether the name is known makes no difference
         to the answer, nor to the time it takes."""
@@ -82,6 +106,7 @@ class Entrance:
     ) -> Opened:
         """A login for a user who has proven who it is."""
         plane, now, secret = self._plane, self._plane.clock(), new_secret()
+        plane.throttle.token(user_id, now)
 
         def work(connection: Connection) -> Opened | None:
             who = standing(connection, user_id, key_id, now)
@@ -113,6 +138,7 @@ class Entrance:
         """A fresh token for a login, and its next secret. One that was replaced before ends
         the login: two have it."""
         plane, now = self._plane, self._plane.clock()
+        plane.throttle.token(secret.family_hash, now)
         following = secret.next(plane.signer.derive(_TURNS))
 
         def work(connection: Connection) -> Opened | str:

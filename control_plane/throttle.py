@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in. Pure: the time is an argument."""
+"""How often somebody may sign in, or try to. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from contracts.problems import ProblemError
 # (attempts at once, seconds until one comes back)
 PER_NAME: Final = (10, 30.0)
 PER_ADDRESS: Final = (30, 5.0)
+# Tokens of one user or login: each is kept until it expires, and revoked ones travel with
+# every policy snapshot.
+PER_OWNER: Final = (100, 10.0)
 _ENTRIES_MAX: Final = 20_000
 
 
@@ -59,11 +62,12 @@ class Buckets:
 
 
 class LoginThrottle:
-    """Attempts per name, known or not, and per address."""
+    """Attempts per name, known or not, and per address; tokens per user and login."""
 
     def __init__(self, most: int = _ENTRIES_MAX) -> None:
         self._names = Buckets(*PER_NAME, most)
         self._addresses = Buckets(*PER_ADDRESS, most)
+        self._owners = Buckets(*PER_OWNER, most)
 
     def attempt(self, name: str | None, address: str, now: float) -> None:
         """Counts an attempt before it is made. Raises ProblemError `rate_limited`, and then
@@ -73,7 +77,7 @@ class LoginThrottle:
         if name is not None:
             wait = max(wait, self._names.wait(name, now))
         if wait > 0:
-            raise _limited(wait)
+            raise _limited(wait, *PER_NAME)
         self._addresses.take(place, now)
         if name is not None:
             self._names.take(name, now)
@@ -84,6 +88,14 @@ class LoginThrottle:
         self._addresses.give_back(network_of(address), now)
         if name is not None:
             self._names.forget(name)
+
+    def token(self, owner: str, now: float) -> None:
+        """Counts a token that a user or a login is to get. Raises ProblemError
+        `rate_limited`."""
+        wait = self._owners.wait(owner, now)
+        if wait > 0:
+            raise _limited(wait, *PER_OWNER)
+        self._owners.take(owner, now)
 
 
 def network_of(address: str) -> str:
@@ -99,12 +111,11 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _limited(wait_s: float) -> ProblemError:
+def _limited(wait_s: float, size: int, refill_s: float) -> ProblemError:
     seconds = max(1, math.ceil(wait_s))
-    size, refill_s = PER_NAME
     return ProblemError(
         "rate_limited",
-        "Too many attempts to sign in; wait as long as Retry-After says.",
+        "Too much signing in; wait as long as Retry-After says.",
         retry_after=seconds,
         fields={
             "RateLimit-Policy": f'"login";q={size};w={round(size * refill_s)}',

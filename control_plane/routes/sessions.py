@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from contracts.policy import SCOPE_KEYS
 from contracts.problems import ProblemError
+from contracts.tokens import TOKEN_MAX
 from control_plane.auth import bearer, require_scope, unauthenticated
 from control_plane.entrance import Entrance, Opened
 from control_plane.passwords import MOST, check_password
@@ -23,7 +24,7 @@ from control_plane.web import decode, refuse, respond
 Typed = Annotated[str, Meta(max_length=MOST)]
 
 
-class LoginRequest(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+class LoginRequest(msgspec.Struct, frozen=True):
     """Body of `POST /auth/login`: an API key, or a name and a password."""
 
     api_key: Typed | None = None
@@ -32,6 +33,15 @@ class LoginRequest(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     def __repr__(self) -> str:
         return "LoginRequest(…)"
+
+
+class EnterRequest(msgspec.Struct, frozen=True):
+    """Body of `POST /auth/enter`."""
+
+    token: Annotated[str, Meta(max_length=TOKEN_MAX)]
+
+    def __repr__(self) -> str:
+        return "EnterRequest(…)"
 
 
 class LogoutRequest(msgspec.Struct, frozen=True):
@@ -62,6 +72,7 @@ class Sessions:
         return [
             Route("/auth/login", self.login, methods=["POST"]),
             Route("/auth/token", self.token, methods=["POST"]),
+            Route("/auth/enter", self.enter, methods=["POST"]),
             Route("/auth/refresh", self.refresh, methods=["POST"]),
             Route("/auth/logout", self.logout, methods=["POST"]),
             Route("/auth/password", self.password, methods=["POST"]),
@@ -91,6 +102,12 @@ class Sessions:
         address = address_of(request, self._plane.ingresses)
         opened = await self._entrance.by_key(credential, address, stays=False)
         return self._answer(request, opened)
+
+    async def enter(self, request: Request) -> Response:
+        """A login for a fresh token of `POST /auth/token`, which is spent with it."""
+        body = await decode(request, EnterRequest, self._plane.settings.body_max)
+        address = address_of(request, self._plane.ingresses)
+        return self._answer(request, await self._entrance.by_link(body.token, address))
 
     async def refresh(self, request: Request) -> Response:
         """A fresh token for the login cookie, and the cookie's next value. One that opens

@@ -13,7 +13,8 @@ from control_plane.store.schema import tiers, users
 from control_plane.store.users import new_user_id
 
 NAME_MAX: Final = 64
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+# None that could be taken for an id.
+_NAME: Final = re.compile(r"(?!user_[0-9a-f]{16}$)[a-z0-9][a-z0-9._@+-]{0,63}")
 
 
 def plain_name(text: str) -> str | None:
@@ -79,7 +80,8 @@ def user_of_subject(connection: Connection, subject: str) -> str | None:
 
 def free_name(connection: Connection, wish: str) -> str:
     """`wish` if it is a name and free, else something like it."""
-    base = re.sub(r"[^a-z0-9._@+-]+", "-", wish.lower()).lstrip("._@+-")[: NAME_MAX - 8] or "user"
+    plain = re.sub(r"[^a-z0-9._@+-]+", "-", wish.lower()).lstrip("._@+-")[: NAME_MAX - 8]
+    base = plain_name(plain) or "user"
     name, number = base, 1
     while connection.scalar(select(users.c.id).where(users.c.name == name)) is not None:
         number += 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.problems import ProblemError
-from control_plane.throttle import PER_ADDRESS, PER_NAME, Buckets, LoginThrottle, network_of
+from control_plane.throttle import PER_ADDRESS, PER_NAME, PER_OWNER, Buckets, LoginThrottle, network_of
 
 NOW = 1_800_000_000.0
 
@@ -69,6 +69,17 @@ def test_a_good_login_frees_the_name_but_not_the_address() -> None:
         throttle.succeeded("mine", "10.0.0.1", NOW)
         guesses += allowed(throttle, f"other{i}", "10.0.0.1", NOW)
     assert guesses <= addresses
+
+
+def test_nobody_gets_tokens_without_end() -> None:
+    throttle, (size, refill_s) = LoginThrottle(), PER_OWNER
+    for _ in range(size):
+        throttle.token("user_1", NOW)
+    with pytest.raises(ProblemError) as refused:
+        throttle.token("user_1", NOW)
+    assert refused.value.code == "rate_limited"
+    throttle.token("user_2", NOW)
+    throttle.token("user_1", NOW + refill_s)
 
 
 def test_memory_is_bounded() -> None:

@@ -58,6 +58,7 @@ async def test_a_user_is_made_listed_and_found_by_id_and_name(control: Harness) 
         ({"name": "a b"}, "name"),
         ({"name": "-a"}, "name"),
         ({"name": "a" * 65}, "name"),
+        ({"name": "user_0123456789abcdef"}, "name"),
         ({"name": "a\u0000"}, "name"),
         ({"name": "'; DROP TABLE users; --"}, "name"),
         ({"name": "local"}, "name"),

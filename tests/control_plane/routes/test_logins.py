@@ -294,3 +294,38 @@ async def test_logins_that_are_over_are_forgotten(control: Harness, clock: Clock
     await control.plane.prune()
     kept = "".join(await control.plane.database.run(lambda c: list(c.connection.iterdump())))
     assert 'INSERT INTO "logins"' not in kept
+
+
+async def link(control: Harness) -> str:
+    token = (await control.call("POST", "/auth/token")).json()["token"]
+    control.client.cookies.clear()
+    return str(token)
+
+
+async def test_a_link_opens_a_login_once(control: Harness) -> None:
+    token = await link(control)
+    answer = await control.client.post("/auth/enter", json={"token": token})
+    assert (answer.status_code, answer.json()["user_id"]) == (200, "local")
+    assert (await refresh(control, secret_of(answer))).status_code == 200
+    again = await control.client.post("/auth/enter", json={"token": token})
+    assert (again.status_code, again.json()["code"]) == (401, "unauthenticated")
+    assert (await control.grant(token)).status_code == 401
+
+
+async def test_a_link_is_for_ten_minutes(control: Harness, clock: Clock) -> None:
+    token = await link(control)
+    clock.now += 600
+    assert (await control.client.post("/auth/enter", json={"token": token})).status_code == 401
+    assert (await control.grant(token)).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c", API_KEY])
+async def test_no_other_link_opens_anything(control: Harness, token: str) -> None:
+    assert (await control.client.post("/auth/enter", json={"token": token})).status_code == 401
+
+
+async def test_the_token_of_a_login_is_no_link(control: Harness) -> None:
+    token = (await control.login()).json()["token"]
+    answer = await control.client.post("/auth/enter", json={"token": token})
+    assert answer.status_code == 401
+    assert await is_accepted(control, token)
