@@ -54,7 +54,7 @@ class Entrance:
         """A login for an API key; with `stays` False a token and no more. Only a key opens
         one: a session cannot prolong itself."""
         plane, now = self._plane, self._plane.clock()
-        plane.throttle.attempt(None, address, now)
+        self._attempt(None, address, now)
         try:
             proof = examine(api_key, plane.signer.public_keys, now)
             if not isinstance(proof, KeyProof):
@@ -69,7 +69,7 @@ class Entrance:
         """A login for a token of a key, once and while it is fresh: what the launcher's link
         carries. One of a login opens none: a session cannot prolong itself."""
         plane, now = self._plane, self._plane.clock()
-        plane.throttle.attempt(None, address, now)
+        self._attempt(None, address, now)
         try:
             claims = verify_token(token, plane.signer.public_keys, plane.roster.revoked, now)
         except TokenRefused:
@@ -89,7 +89,7 @@ class Entrance:
         """A login for a name and a password. Whether the name is known makes no difference
         to the answer, nor to the time it takes."""
         plane, now, known = self._plane, self._plane.clock(), plain_name(name)
-        plane.throttle.attempt(known or "", address, now)
+        self._attempt(known or "", address, now)
         found = None
         if known is not None:
             found = await plane.database.run(lambda c: password_of(c, known))
@@ -211,7 +211,7 @@ class Entrance:
         plane, now = self._plane, self._plane.clock()
         user = plane.roster.user(caller.user_id)
         name = user.name if user else ""
-        plane.throttle.attempt(name, address, now)
+        self._attempt(name, address, now)
         kept = await plane.database.run(lambda c: password_by_id(c, caller.user_id))
         if not await plane.passwords.verify(kept, current):
             plane.tally.add(caller.user_id, "password", "refused", now)
@@ -237,6 +237,12 @@ class Entrance:
                 set_password(connection, user_id, hashed)
 
         await self._plane.database.run(work)
+
+    def _attempt(self, name: str | None, address: str, now: float) -> None:
+        try:
+            self._plane.throttle.attempt(name, address, now)
+        except ProblemError as problem:
+            raise self._refused("nobody", problem) from None
 
     def _until(self, who: Identity, began: float, now: float) -> float:
         settings = self._plane.settings
