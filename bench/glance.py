@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.figures import NOTHING
 from bench.results import Row
 
 
@@ -32,11 +33,20 @@ def _figures(values: dict[str, Any]) -> list[str]:
             f"p99 gap {healthy} ms without and beside them",
         ]
     if "lanes_1" in values:
-        return [
-            f"TTFT {_spread(values[f'lanes_{lanes}']['ttft'])} ms with {lanes} at a time"
-            for lanes in (1, 16)
-        ]
+        return [_lanes(values[f"lanes_{lanes}"], lanes) for lanes in (1, 16)]
+    if "cpu_ms_per_opening" in values:
+        told = _each(values["cpu_ms_per_opening"])
+        return [f"TTFT {_spread(values['ttft'])} ms", f"CPU ms an opening: {told}"]
     return _streaming(values)
+
+
+def _lanes(values: dict[str, Any], lanes: int) -> str:
+    told = f"TTFT {_spread(values['ttft'])} ms with {lanes} at a time"
+    return f"{told} (CPU ms an answer: {_each(values['cpu_ms_per_answer'])})"
+
+
+def _each(spent: dict[str, float]) -> str:
+    return " + ".join(f"{name} {each:.2f}" for name, each in spent.items()) or NOTHING
 
 
 def _streaming(values: dict[str, Any]) -> list[str]:

@@ -32,7 +32,15 @@ def measure(peer: Peer, workload: Workload, cache: Path, seed: int) -> dict[str,
             engine = _start_engine(ground)
             target = peer.start(ground)
             processes.wait(lambda: _complaint(target), _START_S)
-            spec = LoadSpec(target, ENGINE, workload, ground.measured, {"engine": engine}, seed)
+            spec = LoadSpec(
+                target,
+                ENGINE,
+                workload,
+                ground.measured,
+                {"engine": engine},
+                seed,
+                ground.beside,
+            )
             found = _load(spec)
             processes.check()
             return found

@@ -33,17 +33,21 @@ async def steady(driver: Driver) -> dict[str, Any]:
 
 
 async def openings(driver: Driver) -> dict[str, Any]:
-    """Times to first token while streams open quickly, each with its first token ready."""
+    """Times to first token while streams open quickly, each with its first token ready.
+
+    Without a number of `tokens` that token is all they get: then the CPU time is that of
+    opening alone.
+    """
     work = driver.work
 
     def ask(number: int) -> Ask:
-        return Ask(number, work.rate, work.burst, work.tokens)
+        return Ask(number, work.rate, work.burst, work.tokens, hold=int(not work.tokens))
 
     window = Window(driver.spec, driver.meter)
     readers = await driver.open(work.streams, work.ramp, ask)
     measured = window.close() | driver.meter.summary()
     await driver.finish(readers)
-    return measured | driver.faults()
+    return measured | {"cpu_ms_per_opening": _each(measured, work.streams)} | driver.faults()
 
 
 async def silent(driver: Driver) -> dict[str, Any]:
@@ -69,7 +73,7 @@ async def short(driver: Driver) -> dict[str, Any]:
         queue = iter(range(driver.work.streams))
         await asyncio.gather(*(_lane(driver, queue) for _ in range(lanes)))
         used = window.close()
-        each = sum(used["cpu_s"].values()) / driver.work.streams * 1000
+        each = _each(used, driver.work.streams)
         found[f"lanes_{lanes}"] = {"ttft": spread(driver.meter.ttft), "cpu_ms_per_answer": each}
     return found | driver.faults()
 
@@ -105,6 +109,12 @@ SCENARIOS: dict[Mode, Callable[[Driver], Awaitable[dict[str, Any]]]] = {
     "short": short,
     "frozen": frozen,
 }
+
+
+def _each(used: dict[str, Any], count: int) -> dict[str, float]:
+    """Milliseconds of CPU time a piece, by process; those on other machines too."""
+    spent = used["cpu_s"] | used["beside_s"]
+    return {name: seconds / count * 1000 for name, seconds in spent.items()}
 
 
 async def _record(

@@ -46,7 +46,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     target: Target
     engine: tuple[str, int]
     workload: Workload
-    # name -> process: what is measured, and what measures.
+    # name -> process: what is measured, what measures, and what helps from another machine.
     measured: dict[str, int]
     harness: dict[str, int]
     seed: int = 1
+    beside: dict[str, int] = {}

@@ -56,6 +56,14 @@ WORKLOADS = {
             tokens=8,
         ),
         Workload(
+            name="asks",
+            title="2,000 answers of one token, one and sixteen at a time",
+            mode="short",
+            streams=2000,
+            rate=0,
+            tokens=1,
+        ),
+        Workload(
             name="W5",
             title="200 streams, engine unthrottled",
             streams=200,
@@ -77,6 +85,13 @@ WORKLOADS = {
             streams=1000,
             rate=10,
             tokens=20,
+        ),
+        Workload(
+            name="entries",
+            title="1,000 streams opened within a second that say one token",
+            mode="openings",
+            streams=1000,
+            rate=1,
         ),
         Workload(
             name="silent",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
+
+# What one call of a broker may ask or tell at most.
+BATCH_MAX: Final = 64
 
 EngineKind = Literal["vllm", "ollama", "tf_serving"]
 JobKind = Literal["job", "chat_completion", "chat", "ws"]
@@ -98,6 +102,27 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         return [self.engine, *self.fallbacks]
 
 
+class GrantRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/grants/batch`: questions that came at the same time."""
+
+    questions: Annotated[list[GrantRequest], Meta(max_length=BATCH_MAX)]
+
+
+class GrantAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to one of them: a grant, or a problem and the header fields it would have
+    had as an answer of its own."""
+
+    grant: Grant | None = None
+    problem: dict[str, Any] | None = None
+    headers: dict[str, str] = {}
+
+
+class GrantAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers, in the order of the questions."""
+
+    answers: list[GrantAnswer]
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts as the engine gave them; `estimated` when it gave none."""
 
@@ -125,3 +150,15 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
     session_id: str | None = None
     final_text: str | None = None
+
+
+class Settlements(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/settlements/batch`."""
+
+    settlements: Annotated[list[Settlement], Meta(max_length=BATCH_MAX)]
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """Its answer: job id -> reason of those that are refused for good."""
+
+    refused: dict[str, str]

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from contracts.grants import Settlement
+from contracts.problems import ProblemError
 from control_plane.allowance import SPANS, Allowance, period_of
 from control_plane.gathered import Gathered
 from control_plane.ledger import Admission, Ledger, OpenGrant
@@ -15,8 +16,17 @@ from control_plane.store.database import Database
 from control_plane.store.grants import add_grants, drop_grants, keep_renewals, open_grants
 from control_plane.store.usage import Settled, settle, used_in, used_tokens
 
-# What is written in one statement at most: bounds how long one caller waits for others.
-_TOGETHER: Final = 128
+# Calls whose rows are written in one statement at most: bounds how long one waits.
+_TOGETHER: Final = 32
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is asked for one job: `max_tokens` of an answer behind about `prompt_tokens`."""
+
+    allowance: Allowance
+    grant: OpenGrant
+    prompt_tokens: int
+    max_tokens: int
 
 
 class Books:
@@ -26,8 +36,10 @@ class Books:
         self.ledger = ledger
         self._database = database
         self._clock = clock
-        self._fresh: Gathered[OpenGrant, None] = Gathered(self._keep_fresh, _TOGETHER)
-        self._settled: Gathered[Settlement, bool] = Gathered(self._keep_settled, _TOGETHER)
+        self._fresh: Gathered[list[OpenGrant], None] = Gathered(self._keep_fresh, _TOGETHER)
+        self._settled: Gathered[list[Settlement], list[bool]] = Gathered(
+            self._keep_settled, _TOGETHER
+        )
 
     async def load(self) -> None:
         """Makes the ledger of what the database has. Raises ProblemError 503."""
@@ -43,25 +55,22 @@ class Books:
         await self._fresh.aclose()
         await self._settled.aclose()
 
-    async def open(
-        self, allowance: Allowance, grant: OpenGrant, prompt_tokens: int, max_tokens: int
-    ) -> Admission:
-        """See `Ledger.admit`. Raises ProblemError, also 503 when it cannot be kept."""
-        admission = self.ledger.admit(allowance, grant, prompt_tokens, max_tokens, self._clock())
-        try:
-            await self._fresh.put(grant)
-        except Exception:
-            # Not when cancelled: then it is kept all the same, and frees itself.
-            self.ledger.undo(grant)
-            raise
-        return admission
+    async def open_each(self, asked: Sequence[Asked]) -> list[Admission | ProblemError]:
+        """See `Ledger.admit`: each by itself, all kept together; in place of a refusal the
+        refusal. Raises ProblemError 503 when they cannot be kept."""
+        now = self._clock()
+        answers = [self._admit(question, now) for question in asked]
+        fresh = [answer.grant for answer in answers if isinstance(answer, Admission)]
+        if fresh:
+            await self._keep(fresh)
+        return answers
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Keeps a settlement for good; returns whether it was the job's first.
+    async def settle_each(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Keeps settlements for good; returns for each whether it was its job's first.
 
-        Raises ProblemError 503 when it cannot be kept.
+        Raises ProblemError 503 when they cannot be kept; to repeat all of them is harmless.
         """
-        return await self._settled.put(settlement)
+        return await self._settled.put(list(settlements)) if settlements else []
 
     async def renew(
         self, lease_ids: Sequence[str], allowance_of: Callable[[str], Allowance]
@@ -95,21 +104,38 @@ class Books:
         grant = self.ledger.acquire(lease_id, user_id, node, allowance, self._clock())
         if grant is None:
             return False
-        try:
-            await self._fresh.put(grant)
-        except Exception:
-            # Not when cancelled: then it is kept all the same, and frees itself.
-            self.ledger.undo(grant)
-            raise
+        await self._keep([grant])
         return True
 
-    async def _keep_fresh(self, grants: list[OpenGrant]) -> list[None]:
-        # As they are now: the thread must not see what changes meanwhile.
-        rows = [msgspec.structs.replace(grant) for grant in grants]
-        await self._database.run(lambda c: add_grants(c, rows))
-        return [None] * len(grants)
+    def _admit(self, asked: Asked, now: float) -> Admission | ProblemError:
+        try:
+            return self.ledger.admit(
+                asked.allowance, asked.grant, asked.prompt_tokens, asked.max_tokens, now
+            )
+        except ProblemError as refusal:
+            return refusal
 
-    async def _keep_settled(self, settlements: list[Settlement]) -> list[bool]:
+    async def _keep(self, fresh: list[OpenGrant]) -> None:
+        try:
+            await self._fresh.put(fresh)
+        except Exception:
+            # Not when cancelled: then they are kept all the same, and free themselves.
+            for grant in fresh:
+                self.ledger.undo(grant)
+            raise
+
+    async def _keep_fresh(self, entries: list[list[OpenGrant]]) -> list[None]:
+        # As they are now: the thread must not see what changes meanwhile.
+        rows = [msgspec.structs.replace(grant) for fresh in entries for grant in fresh]
+        await self._database.run(lambda c: add_grants(c, rows))
+        return [None] * len(entries)
+
+    async def _keep_settled(self, entries: list[list[Settlement]]) -> list[list[bool]]:
+        settlements = [settlement for entry in entries for settlement in entry]
+        firsts = iter(await self._write(settlements))
+        return [[next(firsts) for _ in entry] for entry in entries]
+
+    async def _write(self, settlements: Sequence[Settlement]) -> list[bool]:
         now = self._clock()
         batch, open_grants_of = [], []
         for settlement in settlements:

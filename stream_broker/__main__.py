@@ -19,6 +19,7 @@ import uvloop
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from stream_broker.app import Broker, Options
+from stream_broker.collector import set_collector
 from stream_broker.connection import SocketConnection, StreamConnection
 from stream_broker.log.preflight import LogRefused
 
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _serve(options: Options, sock: socket.socket) -> None:
     broker = Broker(options)
     await broker.check()
+    set_collector()
     server = _Server(
         uvicorn.Config(
             broker.app,

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from contracts.codes import HTTP_CODES
-from contracts.grants import Grant, GrantRequest, Settlement
+from contracts.grants import (
+    BATCH_MAX,
+    Grant,
+    GrantAnswer,
+    GrantAnswers,
+    GrantRequest,
+    GrantRequests,
+    Refused,
+    Settlement,
+    Settlements,
+)
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
+from stream_broker.batching import Batches
 from stream_broker.calls import CallFailed, HttpCalls, Reply
 
 T = TypeVar("T")
 
+# What a repetition does not make better.
+_FOR_GOOD = (400, 413, 422)
 _LIMIT_FIELDS = ("RateLimit-Policy", "RateLimit")
 
 
@@ -31,15 +46,16 @@ class ControlClient:
             "Content-Type": "application/json",
         }
         self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._grants = Batches(self._grant_each, BATCH_MAX)
 
     async def aclose(self) -> None:
         """Closes the connections."""
+        await self._grants.aclose()
         await self._calls.aclose()
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
-        response = await self._send("POST", "/internal/v1/grants", msgspec.json.encode(request))
-        return _decoded(response, Grant)
+        return await self._grants.ask(request)
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""
@@ -53,9 +69,26 @@ class ControlClient:
         response = await self._send("POST", "/internal/v1/leases/acquire", body)
         return _decoded(response, dict[str, list[str]]).get("refused", [])
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Reports a job's end. Idempotent by `job_id`."""
-        await self._send("POST", "/internal/v1/settlements", msgspec.json.encode(settlement))
+    async def settle(self, settlements: Sequence[Settlement]) -> dict[str, str]:
+        """Reports the ends of 1 to BATCH_MAX jobs. Idempotent by `job_id`.
+
+        Returns job id -> reason of those that are refused for good. Raises ControlUnavailable
+        or ProblemError, after which all of them are to be told again.
+        """
+        if len(settlements) == 1:
+            return await self._settle_one(settlements[0])
+        body = msgspec.json.encode(Settlements(settlements=list(settlements)))
+        try:
+            response = await self._send("POST", "/internal/v1/settlements/batch", body)
+        except ProblemError as error:
+            if error.status not in (*_FOR_GOOD, 404):
+                raise
+            # One that cannot be read, or an older control plane: each by itself.
+            refused: dict[str, str] = {}
+            for settlement in settlements:
+                refused |= await self._settle_one(settlement)
+            return refused
+        return _decoded(response, Refused).refused
 
     async def policy(self, etag: str | None) -> tuple[PolicySnapshot, str] | None:
         """The policy snapshot and its ETag; None when it is still the one of `etag`."""
@@ -64,6 +97,40 @@ class ControlClient:
         if response.status == 304:
             return None
         return _decoded(response, PolicySnapshot), response.headers.get("etag", "")
+
+    async def _grant_each(self, requests: list[GrantRequest]) -> Sequence[Grant | Exception]:
+        if len(requests) == 1:
+            return [await self._grant_one(requests[0])]
+        body = msgspec.json.encode(GrantRequests(questions=requests))
+        try:
+            response = await self._send("POST", "/internal/v1/grants/batch", body)
+        except ProblemError:
+            # Refused as a whole, which no question is to answer for: each by itself.
+            return await asyncio.gather(*map(self._grant_alone, requests))
+        answers = _decoded(response, GrantAnswers).answers
+        if len(answers) != len(requests):
+            raise ControlUnavailable("an answer to other questions")
+        return [_granted(answer) for answer in answers]
+
+    async def _grant_alone(self, request: GrantRequest) -> Grant | Exception:
+        try:
+            return await self._grant_one(request)
+        except (ProblemError, ControlUnavailable) as error:
+            return error
+
+    async def _grant_one(self, request: GrantRequest) -> Grant:
+        response = await self._send("POST", "/internal/v1/grants", msgspec.json.encode(request))
+        return _decoded(response, Grant)
+
+    async def _settle_one(self, settlement: Settlement) -> dict[str, str]:
+        body = msgspec.json.encode(settlement)
+        try:
+            await self._send("POST", "/internal/v1/settlements", body)
+        except ProblemError as error:
+            if error.status not in _FOR_GOOD:
+                raise
+            return {settlement.job_id: str(error)}
+        return {}
 
     async def _send(
         self, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
@@ -85,19 +152,30 @@ def _decoded(response: Reply, shape: type[T]) -> T:
 
 
 def _refusal(response: Reply) -> Exception:
-    """A refusal with a known code, as the client is to see it; else the plane is unwell."""
     try:
         body = msgspec.json.decode(response.body, type=dict[str, object])
     except msgspec.MsgspecError:
         return ControlUnavailable(f"status {response.status}")
+    return _problem(body, response.headers)
+
+
+def _granted(answer: GrantAnswer) -> Grant | Exception:
+    if answer.grant is not None:
+        return answer.grant
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return _problem(answer.problem or {}, headers)
+
+
+def _problem(body: Mapping[str, object], headers: Mapping[str, str]) -> Exception:
+    """A refusal with a known code, as the client is to see it; else the plane is unwell."""
     code = str(body.get("code"))
     if code not in HTTP_CODES or code in ("internal", "control_plane_unavailable"):
-        return ControlUnavailable(f"status {response.status}")
-    retry = response.headers.get("retry-after", "")
+        return ControlUnavailable(f"refused with {code}")
+    retry = headers.get("retry-after", "")
     return ProblemError(
         code,
         str(body.get("detail", "")),
         field=str(body["field"]) if "field" in body else None,
         retry_after=int(retry) if retry.isdigit() else None,
-        fields={name: response.headers[name] for name in _LIMIT_FIELDS if name in response.headers},
+        fields={name: headers[name.lower()] for name in _LIMIT_FIELDS if name.lower() in headers},
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from contracts.grants import EngineTarget
 from stream_broker.continuing import able, in_order, obstacle
@@ -158,7 +159,7 @@ class EngineRun:
         prefix, tail = cut(text, trims=target.trims)
         self._seam = Seam(tail) if tail else None
         tokens = max(1, self._call.max_tokens - live.relay.produced)
-        call = replace(self._call, prefix=prefix, max_tokens=tokens)
+        call = msgspec.structs.replace(self._call, prefix=prefix, max_tokens=tokens)
         try:
             engine = await self._client.start(target, call, self)
         except Exception:

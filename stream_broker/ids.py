@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _PATTERN = re.compile(r"n([0-9]{2})w([0-9])-[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -30,7 +31,7 @@ def new_job_id(home: Home, now: float, entropy: bytes) -> str:
     if not (0 <= home.node <= 99 and 0 <= home.worker <= 9):
         raise ValueError(f"no id can name the home {home}")
     number = int(now * 1000) << 80 | int.from_bytes(entropy)
-    digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return f"{home}-{digits}"
 
 

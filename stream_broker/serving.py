@@ -76,9 +76,9 @@ class EventStream:
         """Streams until one of the ends above."""
         connection: StreamConnection = scope["extensions"][EXTENSION]
         try:
-            await self._send(send, self._start())
+            await self._send(connection, send, self._start())
             if scope["method"] == "HEAD":
-                await self._send(send, {"type": "http.response.body"})
+                await self._send(connection, send, {"type": "http.response.body"})
                 return
             self._viewers.closed(await self._stream(connection, send))
         except TimeoutError:
@@ -123,7 +123,7 @@ class EventStream:
             if reason == "send_timeout":
                 connection.abort()
             elif reason != "gone":
-                await self._send(send, {"type": "http.response.body", "body": b""})
+                await self._send(connection, send, {"type": "http.response.body", "body": b""})
             return reason
         finally:
             pump.end("gone")
@@ -207,7 +207,13 @@ class EventStream:
         headers = stream_headers(self._node, self._job_id)
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    async def _send(self, send: Send, message: dict[str, Any]) -> None:
+    async def _send(
+        self, connection: StreamConnection, send: Send, message: dict[str, Any]
+    ) -> None:
+        """Sends by way of ASGI, which waits for nothing but a connection that is full."""
+        if not connection.full:
+            await send(message)
+            return
         async with asyncio.timeout(self._send_timeout):
             await send(message)
 

@@ -12,16 +12,19 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from contracts.grants import Settlement
+from contracts.grants import BATCH_MAX, Settlement
 from contracts.problems import ProblemError
 from stream_broker.control import ControlClient, ControlUnavailable
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 1.0
+# Characters of final texts in one call, of which the control plane reads 1 MiB.
+_CALL_TEXT_MAX = 64 << 10
 
 
 class SettlementSpool:
@@ -71,8 +74,10 @@ class SettlementSpool:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                if await self._send(self._queue[0]):
-                    self._queue.popleft()
+                batch = self._next()
+                if await self._send(batch):
+                    for _ in batch:
+                        self._queue.popleft()
                 else:
                     await asyncio.sleep(_RETRY_S)
             os.ftruncate(self._fd, 0)
@@ -82,16 +87,26 @@ class SettlementSpool:
         """Closes the file; what is in it is sent by the next process."""
         os.close(self._fd)
 
-    async def _send(self, settlement: Settlement) -> bool:
+    def _next(self) -> list[Settlement]:
+        """The oldest, as many as go in one call; always one."""
+        batch: list[Settlement] = []
+        left = _CALL_TEXT_MAX
+        for settlement in islice(self._queue, BATCH_MAX):
+            left -= len(settlement.final_text or "")
+            if batch and left < 0:
+                break
+            batch.append(settlement)
+        return batch
+
+    async def _send(self, batch: list[Settlement]) -> bool:
         try:
-            await self._control.settle(settlement)
-        except ControlUnavailable:
+            refused = await self._control.settle(batch)
+        except (ControlUnavailable, ProblemError) as error:
+            _LOG.debug("settlements not taken: %s", error)
             return False
-        except ProblemError as error:
-            if error.status not in (400, 413, 422):
-                return False
-            # Refused for good: repeating it would block all that follow.
-            _LOG.error("settlement of %s refused: %s", settlement.job_id, error)
+        # Refused for good: repeating it would block all that follow.
+        for job_id, why in refused.items():
+            _LOG.error("settlement of %s refused: %s", job_id, why)
         return True
 
     def _write(self, line: bytes) -> None:

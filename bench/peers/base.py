@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import PROXY_CORE, Processes
+from bench.processes import HARNESS_CORE, PROXY_CORE, Processes
 from bench.spec import Target
 
 PROXY = ("127.90.0.41", 8080)
@@ -22,10 +22,16 @@ class Ground:
     work: Path
     cache: Path
     measured: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
 
     def proxy(self, name: str, *argv: str, **environment: str) -> None:
         """Starts a program whose CPU time and memory count."""
         self.measured[name] = self.processes.start(name, argv, PROXY_CORE, environment)
+
+    def aside(self, name: str, *argv: str, **environment: str) -> None:
+        """Starts a program that is on another machine in service: its CPU time is told, and
+        counts for nothing."""
+        self.beside[name] = self.processes.start(name, argv, HARNESS_CORE, environment)
 
     def write(self, name: str, text: str) -> str:
         """A file for the peer to read; its path."""

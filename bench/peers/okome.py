@@ -144,7 +144,9 @@ def _start_process(ground: Ground, spec: ProcessSpec, cluster: Cluster) -> None:
     if spec.argv is None:
         return
     elsewhere = spec.role == "redis" and spec.listens[0] not in _own_redis(cluster)
-    if spec.role == "control" or elsewhere:
+    if spec.role == "control":
+        ground.aside("control", *spec.argv, **OURS)
+    elif elsewhere:
         ground.processes.start(spec.name, spec.argv, HARNESS_CORE, OURS)
     else:
         name = "broker" if spec.role == "stream" else spec.role

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -11,15 +9,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from contracts.grants import Grant, GrantRequest, Lease, Reservation, Settlement
-from contracts.policy import SCOPE_GENERATE, PolicySnapshot
+from contracts.grants import (
+    Grant,
+    GrantAnswer,
+    GrantRequest,
+    GrantRequests,
+    Settlement,
+    Settlements,
+)
+from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
-from control_plane.auth import Identity, examine, is_service, require_scope, unauthenticated
-from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
-from control_plane.ledger import OpenGrant
+from control_plane.auth import is_service, unauthenticated
+from control_plane.granting import Granting
 from control_plane.plane import Plane
 from control_plane.policy import build_snapshot, etag, matches
-from control_plane.settlements import check_settlement
+from control_plane.settling import Settling
 from control_plane.web import decode, respond
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -43,15 +47,19 @@ class Internal:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._granting = Granting(plane)
+        self._settling = Settling(plane)
 
     def routes(self) -> list[Route]:
         """All of them, each behind the service credential."""
         table: list[tuple[str, str, Endpoint]] = [
             ("POST", "/grants", self.grant),
+            ("POST", "/grants/batch", self.grant_many),
             ("POST", "/leases/renew", self.renew_many),
             ("POST", "/leases/acquire", self.acquire_many),
             ("POST", "/leases/{lease_id}/renew", self.renew),
             ("POST", "/settlements", self.settle),
+            ("POST", "/settlements/batch", self.settle_many),
             ("POST", "/tools/{name}/invoke", self.invoke_tool),
             ("GET", "/policy", self.policy),
         ]
@@ -69,56 +77,15 @@ class Internal:
         return guarded
 
     async def grant(self, request: Request) -> Response:
-        """Decides on one job; counts and times the decision."""
+        """Decides on one job."""
         question = await decode(request, GrantRequest, self._plane.settings.body_max)
-        started = time.perf_counter()
-        code, actor = "internal", "nobody"
-        try:
-            identity = self._identify(question.credential)
-            actor = identity.user_id
-            grant = await self._grant(identity, question)
-            code = "ok"
-        except ProblemError as problem:
-            code = problem.code
-            self._plane.tally.add(actor, "grant", code, self._plane.clock())
-            raise
-        finally:
-            self._plane.metrics.grants.labels(code).inc()
-            self._plane.metrics.grant_seconds.observe(time.perf_counter() - started)
-        return respond(grant)
+        return respond(await self._granting.decide(question))
 
-    def _identify(self, credential: str) -> Identity:
-        plane, now = self._plane, self._plane.clock()
-        return plane.roster.identify(examine(credential, plane.signer.public_keys, now), now)
-
-    async def _grant(self, identity: Identity, asked: GrantRequest) -> Grant:
-        """What it may, on which engine; last, because it takes something, the slot."""
-        plane = self._plane
-        require_scope(identity, SCOPE_GENERATE)
-        model = find_model(plane.models, asked.request.model, identity.tier)
-        limits = limits_for(asked.request, plane.limits)
-        engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
-        admission = await plane.books.open(
-            plane.roster.allowance(identity.user_id),
-            _fresh_grant(identity.user_id, asked.node, model.id),
-            asked.request.prompt_tokens_estimate,
-            limits.max_tokens,
-        )
-        return Grant(
-            grant_id=admission.grant.id,
-            user_id=identity.user_id,
-            tier=identity.tier,
-            engine=plane.prober.proven(engine),
-            fallbacks=[plane.prober.proven(fallback) for fallback in fallbacks],
-            limits=msgspec.structs.replace(
-                limits, max_tokens=admission.max_tokens, quota_limited=admission.limited
-            ),
-            tools=[],
-            inspection=INSPECTION,
-            pacing=plane.pacing,
-            lease=Lease(id=admission.grant.lease_id, ttl_s=plane.settings.lease_ttl),
-            reservation=Reservation(tokens=admission.grant.tokens),
-        )
+    async def grant_many(self, request: Request) -> Response:
+        """Decides on each of several jobs by itself: 200 `{answers}`, in order."""
+        body = await decode(request, GrantRequests, self._plane.settings.body_max)
+        answers = await self._granting.decide_each(body.questions)
+        return respond({"answers": [_answer(answer) for answer in answers]})
 
     async def renew(self, request: Request) -> Response:
         """Keeps one slot: 204, or 404 when the lease holds none."""
@@ -147,22 +114,15 @@ class Internal:
     async def settle(self, request: Request) -> Response:
         """Writes the usage of an ended job. After the 204 a broker may forget it, so the
         row is on disk by then."""
-        plane = self._plane
-        settlement = await decode(request, Settlement, plane.settings.body_max)
-        check_settlement(settlement)
-        first = await plane.books.settle(settlement)
-        plane.metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
-        if first:
-            self._count_tokens(settlement)
+        settlement = await decode(request, Settlement, self._plane.settings.body_max)
+        await self._settling.settle(settlement)
         return Response(status_code=204)
 
-    def _count_tokens(self, settlement: Settlement) -> None:
-        usage, tokens = settlement.usage, self._plane.metrics.tokens
-        known = any(model.id == settlement.model for model in self._plane.models)
-        model = settlement.model if known else "other"
-        tokens.labels(model, "prompt").inc(usage.prompt_tokens)
-        tokens.labels(model, "completion").inc(usage.completion_tokens)
-        tokens.labels(model, "cached").inc(usage.cached_tokens)
+    async def settle_many(self, request: Request) -> Response:
+        """The same for several: 200 `{refused: {job id: reason}}`, of those that no
+        repetition makes better."""
+        body = await decode(request, Settlements, self._plane.settings.body_max)
+        return respond({"refused": await self._settling.settle_each(body.settlements)})
 
     async def invoke_tool(self, _: Request) -> Response:
         """No tool is registered yet."""
@@ -189,16 +149,7 @@ class Internal:
         )
 
 
-def _fresh_grant(user_id: str, node: str, model: str) -> OpenGrant:
-    """Ids for a new grant; its times and tokens are the ledger's to say."""
-    return OpenGrant(
-        id=f"grant_{secrets.token_hex(12)}",
-        lease_id=f"lease_{secrets.token_hex(12)}",
-        user_id=user_id,
-        node=node,
-        model=model,
-        tokens=0,
-        created_at=0.0,
-        lease_until=0.0,
-        reserved_until=0.0,
-    )
+def _answer(decided: Grant | ProblemError) -> GrantAnswer:
+    if isinstance(decided, ProblemError):
+        return GrantAnswer(problem=decided.body(), headers=decided.headers())
+    return GrantAnswer(grant=decided)

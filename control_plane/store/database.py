@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,11 +23,14 @@ from contracts.problems import ProblemError
 from control_plane.store.batch import Outcome, Work, run_batch, too_late
 from control_plane.store.engines import make_engine
 from control_plane.store.migrate import SchemaError, migrate
+from control_plane.store.syncing import Syncing
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Transaction = Callable[[Connection], T]
+_Call = tuple[Work, asyncio.Future[Any]]
+_Told = tuple[asyncio.Future[Any], Outcome]
 
 # What is committed together at most: bounds how long one call waits for the others.
 BATCH: Final = 64
@@ -53,8 +57,10 @@ class Database:
         self._monotonic = monotonic
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._engine: Engine | None = None
+        # PostgreSQL syncs for all its connections together, beside other transactions.
+        self._syncing = Syncing(Path(str(url.database))) if _is_file(url) else None
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._waiting: list[_Call] = []
         self._busy = False
 
     async def open(self, now: float) -> None:
@@ -67,6 +73,8 @@ class Database:
             engine, self._engine = self._engine, None
             await asyncio.get_running_loop().run_in_executor(self._thread, engine.dispose)
         self._thread.shutdown()
+        if self._syncing is not None:
+            self._syncing.close()
 
     async def run(self, work: Transaction[T], *, durable: bool = False) -> T:
         """Runs `work` in a transaction: all of it, or nothing when it raises or is late.
@@ -74,7 +82,8 @@ class Database:
         It may be run twice: what it does must depend on the database alone.
 
         A commit survives a crash of this process; with `durable` also the loss of power,
-        for what the caller is told has been kept for good.
+        for what the caller is told has been kept for good. Should that last sync fail it
+        raises, but what was committed stands.
 
         Raises ProblemError 503 after the timeout, or when the database fails.
         """
@@ -91,7 +100,7 @@ class Database:
             raise too_late() from None
         except DBAPIError as error:  # disk full, file gone, server away
             log.error("the store failed: %s", error.orig)
-            raise _unavailable("The store does not work just now.") from error
+            raise _broken() from error
 
     def _submit(
         self, loop: asyncio.AbstractEventLoop, work: Work, future: asyncio.Future[Any]
@@ -113,8 +122,25 @@ class Database:
                 self._busy = bool(batch)
             if not batch:
                 return
-            works, futures = [work for work, _ in batch], [future for _, future in batch]
-            loop.call_soon_threadsafe(_deliver, futures, self._outcomes(works))
+            outcomes = self._outcomes([work for work, _ in batch])
+            self._tell(loop, batch, outcomes)
+
+    def _tell(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[_Call],
+        outcomes: Sequence[Outcome],
+    ) -> None:
+        """Those whose commit has to be kept for good hear of it when it is."""
+        now: list[_Told] = []
+        synced: list[_Told] = []
+        for (work, future), outcome in zip(batch, outcomes, strict=True):
+            waits = self._syncing is not None and work.durable and outcome.error is None
+            (synced if waits else now).append((future, outcome))
+        if synced and self._syncing is not None:
+            self._syncing.after(partial(_synced, loop, synced))
+        if now:
+            loop.call_soon_threadsafe(_deliver, now)
 
     def _outcomes(self, works: Sequence[Work]) -> list[Outcome]:
         engine = self._engine
@@ -129,7 +155,7 @@ class Database:
     def _prepare(self, now: float) -> None:
         name = self.url.render_as_string(hide_password=True)
         try:
-            if self.url.get_backend_name() == "sqlite" and self.url.database:
+            if self.url.database and _is_file(self.url):
                 Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             engine = make_engine(self.url, self._timeout_s)
             with engine.begin() as connection:
@@ -144,14 +170,29 @@ class Database:
         self._engine = engine
 
 
-def _deliver(futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Outcome]) -> None:
-    for future, outcome in zip(futures, outcomes, strict=True):
+def _is_file(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _synced(loop: asyncio.AbstractEventLoop, told: Sequence[_Told], error: OSError | None) -> None:
+    if error is not None:
+        log.error("the store cannot be synced: %s", error)
+        told = [(future, Outcome(error=_broken())) for future, _ in told]
+    loop.call_soon_threadsafe(_deliver, told)
+
+
+def _deliver(told: Sequence[_Told]) -> None:
+    for future, outcome in told:
         if future.done():  # its caller has given up
             continue
         if outcome.error is not None:
             future.set_exception(outcome.error)
         else:
             future.set_result(outcome.result)
+
+
+def _broken() -> ProblemError:
+    return _unavailable("The store does not work just now.")
 
 
 def _unavailable(detail: str) -> ProblemError:

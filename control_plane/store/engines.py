@@ -61,11 +61,8 @@ def make_engine(url: URL, timeout_s: float) -> Engine:
 
 @contextmanager
 def transaction(connection: Connection, durable: bool) -> Iterator[Transaction]:
-    """A transaction whose commit survives this process, and if `durable` a loss of power."""
-    if connection.dialect.name == "sqlite":
-        # Not the connection's own `execute`: that would begin the transaction first.
-        raw: Any = connection.connection.dbapi_connection
-        raw.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    """A transaction whose commit survives this process; if `durable`, with PostgreSQL also a
+    loss of power. SQLite's file is synced beside the transactions (`syncing.py`)."""
     with connection.begin() as begun:
         if connection.dialect.name == "postgresql" and not durable:
             connection.execute(text("SET LOCAL synchronous_commit = off"))

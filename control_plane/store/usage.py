@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select
@@ -12,6 +13,11 @@ from contracts.grants import Settlement
 from control_plane.allowance import SPANS, period_of
 from control_plane.store.engines import insert_into
 from control_plane.store.schema import grants, settlements, usage
+
+Row: TypeAlias = dict[str, Any]
+
+# SQLite takes 32,766 values in a statement, and a settlement has 17.
+_ROWS_MAX: Final = 1000
 
 
 class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +47,10 @@ def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list
     """
     firsts: set[str] = set()
     distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
-    statement = (
-        insert_into(connection, settlements)
-        .values([_row(entry.settlement, now) for entry in distinct.values()])
-        .on_conflict_do_nothing()
-        .returning(settlements.c.job_id)
-    )
-    firsts.update(connection.scalars(statement))
+    rows = [_row(entry.settlement, now) for entry in distinct.values()]
+    for part in _parts(rows):
+        statement = insert_into(connection, settlements).values(part).on_conflict_do_nothing()
+        firsts.update(connection.scalars(statement.returning(settlements.c.job_id)))
     _add_up(connection, [entry for job_id, entry in distinct.items() if job_id in firsts])
     ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
     if ended:
@@ -66,23 +69,27 @@ def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
             added = sums[entry.settlement.user_id, period_of(entry.granted_at, span)]
             added[0] += 1
             added[1] += used_tokens(entry.settlement)
-    if not sums:
-        return
-    statement = insert_into(connection, usage).values(
-        [
-            {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
-            for (user_id, period), (requests, tokens) in sums.items()
-        ]
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "period"],
-            set_={
-                "requests": usage.c.requests + statement.excluded.requests,
-                "tokens": usage.c.tokens + statement.excluded.tokens,
-            },
+    rows = [
+        {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
+        for (user_id, period), (requests, tokens) in sums.items()
+    ]
+    for part in _parts(rows):
+        statement = insert_into(connection, usage).values(part)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["user_id", "period"],
+                set_={
+                    "requests": usage.c.requests + statement.excluded.requests,
+                    "tokens": usage.c.tokens + statement.excluded.tokens,
+                },
+            )
         )
-    )
+
+
+def _parts(rows: list[Row]) -> Iterator[list[Row]]:
+    """As many as a statement may have values for."""
+    for start in range(0, len(rows), _ROWS_MAX):
+        yield rows[start : start + _ROWS_MAX]
 
 
 def used_tokens(settlement: Settlement) -> int:
@@ -129,7 +136,7 @@ def usage_by_model(connection: Connection, user_id: str) -> list[ModelUsage]:
     ]
 
 
-def _row(settlement: Settlement, now: float) -> dict[str, object]:
+def _row(settlement: Settlement, now: float) -> Row:
     return {
         "job_id": settlement.job_id,
         "grant_id": settlement.grant_id,

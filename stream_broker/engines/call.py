@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineCall:
+
+class EngineCall(msgspec.Struct, frozen=True, kw_only=True):
     """What to generate, in the words of the OpenAI API, for any engine.
 
     `max_tokens` is what is still to be generated. A `prefix` is the text so far of an
@@ -41,8 +41,7 @@ class EngineCall:
         return [*self.messages, {"role": "assistant", "content": self.prefix}]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True):
     """A request without its connection: the client adds Host and Content-Length.
 
     `path` is relative to the engine's base URL.

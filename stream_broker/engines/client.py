@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from contracts.grants import EngineTarget
 from stream_broker.engines import failures
@@ -69,7 +70,7 @@ class EngineClient:
             raise RuntimeError("the engine client is closed")
         dialect = dialect_for(target.kind, self._line_max)
         origin = origin_of(target.base_url)
-        request = origin.encode(dialect.request(replace(call, model=target.model)))
+        request = origin.encode(dialect.request(msgspec.structs.replace(call, model=target.model)))
         stream = EngineStream(request, dialect, sink, self, self._idle_timeout, self._clock)
         self._streams[stream] = origin
         connection = self._pool.take(origin, self._clock())

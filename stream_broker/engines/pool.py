@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import islice, takewhile
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
@@ -26,8 +27,8 @@ class IdlePool(Generic[Item]):
     def put(self, key: Hashable, item: Item, now: float) -> list[Item]:
         """Keeps an item that has become idle; returns what has to go for it."""
         self._idle[item] = (key, now)
-        surplus = list(self._idle)[: max(len(self._idle) - self._size, 0)]
-        return [self._pop(old) for old in surplus]
+        surplus = len(self._idle) - self._size
+        return [self._pop(old) for old in list(islice(self._idle, max(surplus, 0)))]
 
     def take(self, key: Hashable, now: float) -> Item | None:
         """The item of this key that became idle last: the likeliest to be alive."""
@@ -43,8 +44,10 @@ class IdlePool(Generic[Item]):
 
     def expire(self, now: float) -> list[Item]:
         """Gives up all that has been idle for too long."""
-        old = [item for item, (_, since) in self._idle.items() if now - since >= self._expiry]
-        return [self._pop(item) for item in old]
+        # Oldest first: what follows one that may stay may stay too.
+        idle = self._idle.items()
+        old = takewhile(lambda kept: now - kept[1][1] >= self._expiry, idle)
+        return [self._pop(item) for item, _ in list(old)]
 
     def clear(self) -> list[Item]:
         """Gives up everything."""

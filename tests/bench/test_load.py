@@ -53,6 +53,12 @@ async def test_openings_are_timed(engine: Address) -> None:
     assert found["ttft"]["count"] == 10
 
 
+async def test_the_cost_of_opening_is_told_by_process(engine: Address) -> None:
+    found = await run(engine, "entries", streams=10, ramp=0.05)
+    assert found["tokens"] == 10
+    assert set(found["cpu_ms_per_opening"]) == {"load"}
+
+
 async def test_silent_streams_are_counted_at_the_engine(engine: Address) -> None:
     found = await run(engine, "silent", streams=10, ramp=0.05, window=0.05)
     assert found["open"] == 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,8 @@ class ScriptedControl:
         self.away = False
         self.refusal: Exception | None = None
         self.settled: list[Settlement] = []
+        self.calls: list[int] = []
+        self.unsettled: set[str] = set()
         self.asked: list[GrantRequest] = []
         self.renewed: list[list[str]] = []
         self.unknown: list[str] = []
@@ -110,9 +112,12 @@ class ScriptedControl:
         self._check()
         return self.answer
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlements: Sequence[Settlement]) -> dict[str, str]:
         self._check()
-        self.settled.append(settlement)
+        taken = [one for one in settlements if one.job_id not in self.unsettled]
+        self.settled += taken
+        self.calls.append(len(settlements))
+        return {one.job_id: "x" for one in settlements if one not in taken}
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         self._check()

@@ -133,6 +133,7 @@ async def test_a_client_that_leaves_is_let_go(place: Place) -> None:
 async def test_a_client_that_takes_nothing_is_dropped(place: Place) -> None:
     client = await place.open(send_timeout=0.01)
     client.takes.clear()
+    client.connection.fill()
     await client.ended()
     assert client.aborted
     assert place.closed("send_timeout") == 1

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.grants import Settlement
+from contracts.grants import BATCH_MAX, Settlement
 from contracts.problems import ProblemError
 from stream_broker import settlements as module
 from stream_broker.settlements import SettlementSpool
@@ -108,14 +108,23 @@ async def test_what_was_not_taken_is_sent_by_the_next_process(place: Place) -> N
 
 async def test_a_settlement_refused_for_good_blocks_nobody(place: Place) -> None:
     spool = place.spool()
-    place.control.refusal = ProblemError("invalid_request", "x")
+    place.control.unsettled = {job_id(1)}
     async with sending(spool):
         spool.add(settlement(1))
-        await eventually_async(lambda: not len(spool))
-        place.control.refusal = None
         spool.add(settlement(2))
-        await eventually_async(lambda: place.settled())
+        await eventually_async(lambda: place.path.stat().st_size == 0)
     assert place.settled() == [job_id(2)]
+
+
+async def test_what_waits_goes_in_one_call_as_far_as_one_goes(place: Place) -> None:
+    spool = place.spool()
+    for number in range(BATCH_MAX + 1):
+        spool.add(settlement(number))
+    for number in (100, 101):
+        spool.add(msgspec.structs.replace(settlement(number), final_text="x" * 50_000))
+    async with sending(spool):
+        await eventually_async(lambda: place.path.stat().st_size == 0)
+    assert place.control.calls == [BATCH_MAX, 2, 1]
 
 
 async def test_a_full_spool_drops_and_counts(place: Place) -> None:

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from contracts.grants import Grant
+from contracts.grants import BATCH_MAX, Grant, GrantAnswers
 from contracts.policy import PolicySnapshot
 from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, Clock, Harness, settlement
@@ -17,10 +17,12 @@ from tests.support.eventually import eventually_async
 
 INTERNAL = [
     ("POST", "/grants"),
+    ("POST", "/grants/batch"),
     ("POST", "/leases/renew"),
     ("POST", "/leases/acquire"),
     ("POST", "/leases/x/renew"),
     ("POST", "/settlements"),
+    ("POST", "/settlements/batch"),
     ("POST", "/tools/x/invoke"),
     ("GET", "/policy"),
 ]
@@ -223,6 +225,58 @@ async def test_leases_we_do_not_know_are_acquired_again_within_the_limit(control
     renewed = await control.internal("POST", "/leases/renew", json={"ids": list(lost)})
     assert renewed.json() == {"unknown": ["degraded-2"]}
     assert (await control.grant()).status_code == 429
+
+
+async def test_questions_asked_together_are_answered_each_by_itself(control: Harness) -> None:
+    asked = {"kind": "job", "prompt_tokens_estimate": 10}
+    questions = [
+        {"credential": credential, "node": "n03w0", "request": asked | {"model": model}}
+        for credential, model in (
+            (API_KEY, "small"),
+            (API_KEY, "none such"),
+            ("ok_" + "B" * 43, "small"),
+            ("no credential", "small"),
+            (API_KEY, "other"),
+        )
+    ]
+    reply = await control.internal("POST", "/grants/batch", json={"questions": questions})
+    answers = msgspec.json.decode(reply.content, type=GrantAnswers).answers
+    codes = [answer.problem and answer.problem["code"] for answer in answers]
+    assert codes == [None, "unknown_model", "unauthenticated", "unauthenticated", None]
+    granted = [answer.grant.engine.model for answer in answers if answer.grant]
+    assert granted == ["small", "other"]
+
+
+async def test_slots_are_not_overrun_by_questions_asked_together(control: Harness) -> None:
+    asked = {"kind": "job", "prompt_tokens_estimate": 10, "model": "small"}
+    question = {"credential": API_KEY, "node": "n03w0", "request": asked}
+    reply = await control.internal("POST", "/grants/batch", json={"questions": [question] * 7})
+    answers = msgspec.json.decode(reply.content, type=GrantAnswers).answers
+    assert [answer.grant is not None for answer in answers] == [True] * 5 + [False] * 2
+    last = answers[-1]
+    assert last.problem is not None
+    assert last.problem["code"] == "too_many_streams"
+    assert last.headers["Retry-After"] == "1"
+    assert "RateLimit" in last.headers
+
+
+async def test_more_than_a_batch_is_refused(control: Harness) -> None:
+    body = {"settlements": [settlement()] * (BATCH_MAX + 1)}
+    reply = await control.internal("POST", "/settlements/batch", json=body)
+    assert (reply.status_code, code_of(reply)) == (400, "invalid_request")
+
+
+async def test_settlements_told_together_count_once_each(control: Harness) -> None:
+    told = [settlement(job_id=f"n03w0-{number}") for number in (1, 2, 2)]
+    wrong = settlement(job_id="n03w0-3", usage={"prompt_tokens": -1})
+    for _ in range(2):
+        reply = await control.internal(
+            "POST", "/settlements/batch", json={"settlements": [*told, wrong]}
+        )
+        assert reply.status_code == 200
+        assert list(reply.json()["refused"]) == ["n03w0-3"]
+    (model,) = (await control.call("GET", "/v1/usage")).json()["models"]
+    assert model["requests"] == 2
 
 
 async def test_a_settled_job_frees_its_lease_and_its_reservation(control: Harness) -> None:

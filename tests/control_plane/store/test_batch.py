@@ -92,13 +92,3 @@ def test_a_transaction_that_is_lost_is_told_to_all(connection: sqlite3.Connectio
     assert all(isinstance(outcome.error, sqlite3.OperationalError) for outcome in outcomes)
     assert numbers(connection) == []
     assert [o.result for o in run_batch(connection, [add(2)], lambda: 0.0)] == [1]
-
-
-def test_one_durable_piece_makes_the_batch_durable(connection: sqlite3.Connection) -> None:
-    def level(connection: sqlite3.Connection) -> int:
-        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
-
-    plain = Work(level, False, False, LATER)
-    kept = Work(level, True, True, LATER)
-    assert [o.result for o in run_batch(connection, [plain, kept], lambda: 0.0)] == [2, 2]
-    assert [o.result for o in run_batch(connection, [plain], lambda: 0.0)] == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -93,12 +94,66 @@ async def test_a_failing_disk_is_a_503_and_the_store_goes_on(database: Database)
     assert await database.read(count) == 1
 
 
-async def test_a_durable_write_syncs_and_the_next_does_not(database: Database) -> None:
-    def level(connection: sqlite3.Connection) -> int:
-        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+async def test_a_durable_write_syncs_and_others_do_not(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fdatasync
 
-    assert await database.write(level, durable=True) == 2  # FULL
-    assert await database.write(level) == 1  # NORMAL
+    def noted(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        sync(fd)
+
+    monkeypatch.setattr("os.fdatasync", noted)
+    await database.write(add_user)
+    assert synced == []
+    await database.write(partial(add_user, name="v"), durable=True)
+    assert synced == [f"{database.path}-wal"]
+
+
+async def test_nobody_waits_for_the_sync_of_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(_: int) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    monkeypatch.setattr("os.fdatasync", slow)
+    durable = asyncio.create_task(database.write(add_user, durable=True))
+    await begun.wait()
+    await database.write(partial(add_user, name="v"))
+    assert await database.read(count) == 2
+    assert not durable.done()
+    go_on.set()
+    await durable
+
+
+async def test_a_sync_that_fails_is_a_503(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", broken)
+    with pytest.raises(ProblemError, match="control_plane_unavailable"):
+        await database.write(add_user, durable=True)
+
+
+async def test_several_writes_are_each_all_or_nothing(database: Database) -> None:
+    def refused(connection: sqlite3.Connection) -> None:
+        add_user(connection, "x")
+        raise ProblemError("too_many_streams", "no")
+
+    add = [partial(add_user, name=name) for name in ("a", "b")]
+    first, problem, last = await database.write_each([add[0], refused, add[1]])
+    assert (first, last) == (None, None)
+    assert isinstance(problem, ProblemError)
+    assert problem.code == "too_many_streams"
+    assert await database.read(count) == 2
+    assert await database.write_each([]) == []
 
 
 async def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:

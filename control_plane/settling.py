@@ -1,0 +1,55 @@
+"""Takes the settlements of ended jobs: on disk before a broker may forget them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contracts.grants import Settlement
+from contracts.problems import ProblemError
+from control_plane.plane import Plane
+from control_plane.settlements import check_settlement
+
+
+class Settling:
+    """The usage log of one plane, and what is counted of it."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Writes the usage of an ended job. Raises ProblemError."""
+        check_settlement(settlement)
+        await self._write([settlement])
+
+    async def settle_each(self, settlements: Sequence[Settlement]) -> dict[str, str]:
+        """Writes what no rule forbids; job id -> reason of what can never be written.
+
+        Raises ProblemError 503; to repeat all of them is harmless.
+        """
+        refused: dict[str, str] = {}
+        sound: list[Settlement] = []
+        for settlement in settlements:
+            try:
+                check_settlement(settlement)
+            except ProblemError as problem:
+                refused[settlement.job_id] = problem.detail
+            else:
+                sound.append(settlement)
+        await self._write(sound)
+        return refused
+
+    async def _write(self, settlements: Sequence[Settlement]) -> None:
+        firsts = await self._plane.books.settle_each(settlements)
+        for settlement, first in zip(settlements, firsts, strict=True):
+            self._count(settlement, first=first)
+
+    def _count(self, settlement: Settlement, *, first: bool) -> None:
+        metrics, usage = self._plane.metrics, settlement.usage
+        metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
+        if not first:
+            return
+        known = any(model.id == settlement.model for model in self._plane.models)
+        model = settlement.model if known else "other"
+        metrics.tokens.labels(model, "prompt").inc(usage.prompt_tokens)
+        metrics.tokens.labels(model, "completion").inc(usage.completion_tokens)
+        metrics.tokens.labels(model, "cached").inc(usage.cached_tokens)
