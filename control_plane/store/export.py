@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from control_plane.store.schema import settlements, users
+
+
+_COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "estimated")
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +74,16 @@ def usage_sums(
     return [UsageSum(**_whole(dict(row))) for row in rows.mappings()]
 
 
+def added(some: Sequence[UsageSum], more: Sequence[UsageSum]) -> list[UsageSum]:
+    """Both together, in order of user and model."""
+    sums = {(entry.user_id, entry.model): entry for entry in some}
+    for entry in more:
+        before = sums.get((entry.user_id, entry.model))
+        counts = {name: getattr(entry, name) + getattr(before, name, 0) for name in _COUNTS}
+        sums[entry.user_id, entry.model] = msgspec.structs.replace(entry, **counts)
+    return [sums[key] for key in sorted(sums)]
+
+
 def usage_jobs(
     connection: Connection,
     start: float,
@@ -103,5 +117,4 @@ def _within(start: float, end: float, user_id: str | None) -> ColumnElement[bool
 
 
 def _whole(row: dict[str, Any]) -> dict[str, Any]:
-    sums = ("prompt_tokens", "completion_tokens", "cached_tokens", "estimated")
-    return row | {name: int(row[name] or 0) for name in sums}
+    return row | {name: int(row[name] or 0) for name in _COUNTS}

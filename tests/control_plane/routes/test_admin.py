@@ -155,7 +155,7 @@ async def test_the_usage_of_a_month_is_summed_and_listed(control: Harness, clock
     other = (await add(control))["id"]
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "estimated": True}
     for number in range(3):
-        await control.settle(job_id=f"n03w0-{number}")
+        await control.settle(job_id=f"n03w0-{number}", created_at=NOW + (number - 2) * 86_400)
     await control.settle(job_id="n03w0-9", user_id=other, usage=usage)
     await control.settle(job_id="n03w0-old", created_at=NOW - 40 * 86_400)
     sums = (await control.admin("GET", "/usage")).json()
