@@ -97,20 +97,29 @@ class Entrance:
         if not await plane.passwords.verify(kept, password):
             raise self._refused(user_id, unauthenticated())
         plane.throttle.succeeded(known or "", address, now)
+        opened = await self.open(user_id, None, "password", kept=kept)
         if kept is not None and plane.passwords.is_outdated(kept):
             await self._rehash(user_id, kept, password)
-        return await self.open(user_id, None, "password")
+        return opened
 
     async def open(
-        self, user_id: str, key_id: str | None, method: str, *, stays: bool = True
+        self,
+        user_id: str,
+        key_id: str | None,
+        method: str,
+        *,
+        stays: bool = True,
+        kept: str | None = None,
     ) -> Opened:
-        """A login for a user who has proven who it is."""
+        """A login for a user who has proven who it is; `kept` is the hash of the password
+        that it knew, which may have been replaced while it was compared."""
         plane, now, secret = self._plane, self._plane.clock(), new_secret()
         plane.throttle.token(user_id, now)
 
         def work(connection: Connection) -> Opened | None:
             who = standing(connection, user_id, key_id, now)
-            if who is None:
+            outdated = kept is not None and password_by_id(connection, user_id) != kept
+            if who is None or outdated:
                 return None
             until = self._until(who, now, now)
             opened, login_id = self._token(who, until if stays else who.expires_at, now), None
@@ -222,6 +231,8 @@ class Entrance:
         def work(connection: Connection) -> None:
             keep = login_of_token(connection, caller.proof_id)
             row = find_login(connection, secret, now) if secret and keep is None else None
+            if password_by_id(connection, caller.user_id) != kept:
+                raise unauthenticated()
             set_password(connection, caller.user_id, hashed)
             end_logins_of(connection, caller.user_id, now, keep or (str(row.id) if row else None))
             note(connection, Entry(at=now, actor=caller.user_id, action="password"))

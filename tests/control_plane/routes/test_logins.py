@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
-from control_plane.store.enrolment import set_disabled
+from control_plane.store.enrolment import set_disabled, set_password
 from tests.control_plane.harness import API_KEY, HOST, NOW, Clock, Harness
 from tests.control_plane.routes.test_sessions import TLS, cookie_of
 
@@ -90,6 +91,22 @@ async def test_an_unknown_name_is_hashed_for_all_the_same(
     assert len(compared) == 2
 
 
+async def test_a_password_that_was_replaced_meanwhile_opens_nothing(
+    control: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await control.add_user("ada", PASSWORD)
+    passwords, verify = control.plane.passwords, control.plane.passwords.verify
+
+    async def slowly(kept: str | None, password: str) -> bool:
+        matches = await verify(kept, password)
+        fresh = await passwords.hash("another long password")
+        await control.plane.database.run(lambda c: set_password(c, user_id, fresh))
+        return matches
+
+    monkeypatch.setattr(passwords, "verify", slowly)
+    assert (await control.sign_in("ada", PASSWORD)).status_code == 401
+
+
 @pytest.mark.parametrize("body", [{}, {"name": "ada"}, {"password": PASSWORD}, {"name": 5}])
 async def test_half_a_login_is_a_bad_request(control: Harness, body: dict[str, object]) -> None:
     answer = await control.client.post("/auth/login", json=body)
@@ -161,8 +178,8 @@ async def test_a_replaced_secret_ends_the_login_for_both(control: Harness, clock
 async def test_two_tabs_may_renew_at_the_same_time(control: Harness, clock: Clock) -> None:
     await control.add_user("ada", PASSWORD)
     secret = secret_of(await control.sign_in("ada", PASSWORD))
-    first, second = await refresh(control, secret), await refresh(control, secret)
-    assert secret_of(first) == secret_of(second) != secret
+    first, second, third = await asyncio.gather(*(refresh(control, secret) for _ in range(3)))
+    assert secret_of(first) == secret_of(second) == secret_of(third) != secret
     clock.now += 60
     assert (await refresh(control, secret_of(second))).status_code == 200
 
