@@ -34,6 +34,10 @@ class _TokenAnswer(msgspec.Struct, frozen=True):
     id_token: str
 
 
+class _Fault(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
 class OidcProvider:
     """One issuer, and us as its client. Methods raise ProblemError 503 when it is away, and
     OidcRefused when what it says proves nothing."""
@@ -137,14 +141,21 @@ class OidcProvider:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             log.warning("the issuer does not answer: %s", type(error).__name__)
             raise _away() from error
-        if 400 <= answer.status_code < 500 and method == "POST":
-            raise OidcRefused("the issuer does not know the code")
         try:
-            answer.raise_for_status()
-            return msgspec.json.decode(answer.content, type=kind)
-        except (httpx.HTTPStatusError, msgspec.DecodeError) as error:
-            log.warning("the issuer answers %d in no form we know", answer.status_code)
+            if answer.status_code == 200:
+                return msgspec.json.decode(answer.content, type=kind)
+            fault = msgspec.json.decode(answer.content, type=_Fault).error
+        except msgspec.DecodeError as error:
+            log.error("the issuer answers %d in no form we know", answer.status_code)
             raise _away() from error
+        if fault == "invalid_grant":
+            raise OidcRefused("the issuer does not know the code")
+        log.error(
+            "the issuer answers %d (%.50r); are client id and secret right?",
+            answer.status_code,
+            fault,
+        )
+        raise _away()
 
 
 def provider_of(

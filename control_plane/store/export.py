@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from control_plane.store.schema import settlements, users
 
-
 _COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "estimated")
 
 

@@ -95,7 +95,7 @@ def test_the_thumbprint_is_that_of_rfc_8037() -> None:
         (hmac_with_public_key(), "algorithm"),
         (with_header({"alg": "none", "kid": JWK["kid"]}), "algorithm"),
         (with_header({"alg": "eddsa", "kid": JWK["kid"]}), "algorithm"),
-        (with_header({"kid": JWK["kid"]}), "malformed"),
+        (with_header({"kid": JWK["kid"]}), "algorithm"),
         (signed(aud=["elsewhere"]), "audience"),
         (with_header({"alg": "ES256", "kid": JWK["kid"]}), "algorithm"),
         (with_header({"alg": "EdDSA"}), "key"),

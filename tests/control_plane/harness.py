@@ -188,7 +188,11 @@ async def running(
             cluster=cluster(),
             settings=settings,
             credentials=Credentials(
-                SERVICE_KEY, api_key or API_KEY, SESSION_KEY, admin_key=ADMIN_KEY
+                SERVICE_KEY,
+                api_key or API_KEY,
+                SESSION_KEY,
+                admin_key=ADMIN_KEY,
+                oidc_client_secret="a secret",
             ),
             database=database,
             clock=clock,

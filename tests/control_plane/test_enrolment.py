@@ -56,9 +56,7 @@ def test_a_name_is_plain(typed: str, name: str | None) -> None:
         ("Żółć", "user"),
     ],
 )
-def test_a_wish_becomes_a_name_that_is_free(
-    connection: Connection, wish: str, name: str
-) -> None:
+def test_a_wish_becomes_a_name_that_is_free(connection: Connection, wish: str, name: str) -> None:
     assert free_name(connection, wish) == name
 
 

@@ -52,7 +52,9 @@ def jwk(key: Any, kid: str, **more: str) -> dict[str, Any]:
 JWKS = [jwk(RSA, "rsa"), jwk(EC, "ec", use="sig"), jwk(ED, "ed")]
 
 
-def signed(key: Any = RSA, algorithm: str = "RS256", kid: str | None = "rsa", **changes: Any) -> str:
+def signed(
+    key: Any = RSA, algorithm: str = "RS256", kid: str | None = "rsa", **changes: Any
+) -> str:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not ...}
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid} if kid else None)
 

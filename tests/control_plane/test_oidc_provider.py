@@ -142,7 +142,10 @@ async def test_an_issuer_of_another_name_is_not_believed(
         await provider.metadata()
 
 
-@pytest.mark.parametrize(("status", "answer"), [(500, {}), (302, {}), (200, {}), (200, [])])
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(500, {}), (302, {}), (200, {}), (200, []), (401, {"error": "invalid_client"}), (400, [])],
+)
 async def test_an_answer_in_no_known_form_is_503(
     provider: OidcProvider, issuer: Issuer, status: int, answer: Any
 ) -> None:
@@ -160,13 +163,13 @@ async def test_a_code_that_it_does_not_know_proves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("issuer", "client_id"),
+    ("url", "client_id"),
     [("http://id.test", "okome"), ("id.test", "okome"), ("https://id.test", "")],
 )
 async def test_settings_that_cannot_work_are_refused(
-    client: httpx.AsyncClient, clock: Clock, issuer: str, client_id: str
+    client: httpx.AsyncClient, clock: Clock, url: str, client_id: str
 ) -> None:
-    settings = Settings(oidc_issuer=issuer, oidc_client_id=client_id)
+    settings = Settings(oidc_issuer=url, oidc_client_id=client_id)
     with pytest.raises(SettingsError, match="oidc_"):
         provider_of(settings, None, client, clock)
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.problems import ProblemError
-from control_plane.throttle import PER_ADDRESS, PER_NAME, PER_OWNER, Buckets, LoginThrottle, network_of
+from control_plane.throttle import (
+    PER_ADDRESS,
+    PER_NAME,
+    PER_OWNER,
+    Buckets,
+    LoginThrottle,
+    network_of,
+)
 
 NOW = 1_800_000_000.0
 
