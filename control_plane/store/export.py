@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from control_plane.store.schema import settlements, users
 
@@ -51,8 +51,8 @@ def usage_sums(
 ) -> list[UsageSum]:
     """Sums of jobs made from `start` until before `end`, in order of user and model."""
     columns = settlements.c
-    # SQLite cannot sum truth values that PostgreSQL will not cast without being told.
-    estimated = func.sum(columns.estimated.cast(columns.prompt_tokens.type))
+    # PostgreSQL neither sums truth values nor casts them to numbers of this size.
+    estimated = func.sum(case((columns.estimated, 1), else_=0))
     rows = connection.execute(
         select(
             columns.user_id,

@@ -10,6 +10,7 @@ from typing import Any
 import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, select
 
 from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
@@ -18,6 +19,7 @@ from control_plane.plane import Plane
 from control_plane.store.database import Database
 from control_plane.store.engines import sqlite_url
 from control_plane.store.enrolment import add_user
+from control_plane.store.schema import METADATA
 from control_plane.store.users import LOCAL_TIER
 from inventory.model import Cluster, EngineSpec, Node
 from inventory.settings import Settings
@@ -115,6 +117,19 @@ class Harness:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"} | options.pop("headers", {})
         path = f"/internal/v1/admin{path}"
         return await self.client.request(method, path, headers=headers, **options)
+
+    async def kept(self) -> str:
+        """Everything that is in the store, as text."""
+
+        def rows(connection: Connection) -> str:
+            tables = METADATA.sorted_tables
+            return "\n".join(
+                f"{table.name} {tuple(row)!r}"
+                for table in tables
+                for row in connection.execute(select(table))
+            )
+
+        return await self.plane.database.run(rows)
 
     async def put_down(self, *hosts: str) -> None:
         """These engines stop answering, and that has been noticed."""
