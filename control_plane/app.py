@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from contracts.problems import ProblemError
 from control_plane.background import repeating
@@ -25,7 +26,7 @@ from control_plane.entrance import Entrance
 from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
-from control_plane.oidc_provider import provider_of
+from control_plane.oidc_provider import OidcProvider, provider_of
 from control_plane.passwords import COST, Passwords
 from control_plane.plane import PRUNE_EVERY_S, Plane
 from control_plane.prober import Prober
@@ -60,7 +61,6 @@ def build_app(
     database: Database,
     clock: Callable[[], float] = time.time,
     engine_transport: httpx.AsyncBaseTransport | None = None,
-    issuer_transport: httpx.AsyncBaseTransport | None = None,
     password_cost: Parameters = COST,
     reread: Callable[[], Credentials] | None = None,
 ) -> Starlette:
@@ -68,18 +68,45 @@ def build_app(
 
     `database` is open and stays with its owner, who closes it after the lifespan;
     `app.state.plane` is the plane behind the routes.
-    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines,
-    `issuer_transport` that to the OpenID issuer, and `password_cost` what it costs to hash a
-    password; `reread` reads the credentials anew. Raises SettingsError for an issuer that
-    cannot be one.
+    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
+    `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
+    Raises SettingsError for an OpenID issuer that cannot be one.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
+    plane = _plane(cluster, settings, credentials, database, clock, client, password_cost)
+    issuer = httpx.AsyncClient(trust_env=False)
+    provider = provider_of(settings, credentials.oidc_client_secret, issuer, clock)
+    app = Starlette(
+        routes=_routes(plane, provider, reread),
+        exception_handlers={
+            ProblemError: on_problem,
+            HTTPException: on_http_exception,
+            ClientDisconnect: on_disconnect,
+            Exception: _counting_faults(plane.metrics),
+        },
+        lifespan=_lifespan(plane, cluster, credentials.api_key, (client, issuer)),
+    )
+    app.router.redirect_slashes = False
+    app.state.plane = plane
+    return app
+
+
+def _plane(
+    cluster: Cluster,
+    settings: Settings,
+    credentials: Credentials,
+    database: Database,
+    clock: Callable[[], float],
+    client: httpx.AsyncClient,
+    password_cost: Parameters,
+) -> Plane:
+    """What the routes work with. `client` asks the engines."""
     metrics = Metrics()
     engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
     watch = EngineWatch(engines, client, clock, metrics)
     reserved_s = settings.job_deadline + settings.lease_ttl
-    plane = Plane(
+    return Plane(
         settings=settings,
         service_key=credentials.service_key,
         signer=Signer(credentials.session_key, credentials.other_session_keys),
@@ -94,31 +121,22 @@ def build_app(
         admin_key=credentials.admin_key,
         ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )
+
+
+def _routes(
+    plane: Plane, provider: OidcProvider | None, reread: Callable[[], Credentials] | None
+) -> list[Route]:
     entrance = Entrance(plane)
-    issuer_client = httpx.AsyncClient(transport=issuer_transport, trust_env=False)
-    provider = provider_of(settings, credentials.oidc_client_secret, issuer_client, clock)
-    app = Starlette(
-        routes=[
-            *Internal(plane).routes(),
-            *Oidc(plane, entrance, provider).routes(),
-            *Sessions(plane, entrance).routes(),
-            *Account(plane).routes(),
-            *Operations(plane).routes(),
-            *AdminUsers(plane).routes(),
-            *AdminLimits(plane).routes(),
-            *AdminReports(plane, reread).routes(),
-        ],
-        exception_handlers={
-            ProblemError: on_problem,
-            HTTPException: on_http_exception,
-            ClientDisconnect: on_disconnect,
-            Exception: _counting_faults(metrics),
-        },
-        lifespan=_lifespan(plane, cluster, credentials.api_key, (client, issuer_client)),
-    )
-    app.router.redirect_slashes = False
-    app.state.plane = plane
-    return app
+    return [
+        *Internal(plane).routes(),
+        *Oidc(plane, entrance, provider).routes(),
+        *Sessions(plane, entrance).routes(),
+        *Account(plane).routes(),
+        *Operations(plane).routes(),
+        *AdminUsers(plane).routes(),
+        *AdminLimits(plane).routes(),
+        *AdminReports(plane, reread).routes(),
+    ]
 
 
 def _lifespan(

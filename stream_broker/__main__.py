@@ -18,10 +18,11 @@ import uvloop
 
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
-from stream_broker.app import Broker, Options
+from stream_broker.app import Broker
 from stream_broker.collector import set_collector
 from stream_broker.connection import SocketConnection, StreamConnection
 from stream_broker.log.preflight import LogRefused
+from stream_broker.options import Options
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 4096

@@ -7,14 +7,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 
-from inventory.model import Cluster
-from inventory.settings import Settings
 from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
@@ -27,14 +23,10 @@ from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
-from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
-from stream_broker.log.lanes import LaneWriters
-from stream_broker.log.memory import MemoryLog
-from stream_broker.log.redis import RedisLog
-from stream_broker.log.stores import stores_of
-from stream_broker.log.writer import Writer
+from stream_broker.logs import build_logs
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.options import Options
 from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
@@ -58,20 +50,6 @@ _LOG = logging.getLogger(__name__)
 _NOTICED_S = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Who this process is. `process` differs at every start."""
-
-    cluster: Cluster
-    node: str
-    worker: int
-    process: str
-    state: Path
-    service_key: str
-    settings: Settings
-    redis_password: str = ""
-
-
 class Broker:
     """All parts of one broker. `app` serves; `drain` and the lifespan end it."""
 
@@ -85,7 +63,9 @@ class Broker:
         self.metrics = BrokerMetrics()
         self.outages = Outages()
         self._build_control(options)
-        self._build_logs(options)
+        logs = build_logs(options, self._keys, self.metrics)
+        self.memory, self.writers, self.log_writer = logs.memory, logs.writers, logs.writer
+        self.stores, self.redis_log = logs.stores, logs.redis
         self._build_runner(options)
         self._build_following(options)
         self._build_context(options)
@@ -128,27 +108,6 @@ class Broker:
             max_bytes=settings.spool_max,
             dropped=self.metrics.settlements_dropped.inc,
         )
-
-    def _build_logs(self, options: Options) -> None:
-        settings = options.settings
-        lifetimes: dict[str, Any] = {
-            "log_ttl": settings.log_ttl,
-            "record_ttl": settings.record_ttl,
-            "claim_ttl": settings.idempotency_ttl,
-        }
-        self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers: dict[str, Writer] = {"none": DirectWriter(self.memory)}
-        self.log_writer: LaneWriters | None = None
-        self.redis_log: RedisLog | None = None
-        self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
-        if self.stores is not None:
-            self.redis_log = RedisLog(
-                self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
-            )
-            self.log_writer = LaneWriters(
-                self.redis_log, time.monotonic, told=self.metrics.log_flushed
-            )
-            self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
@@ -291,6 +250,7 @@ class Broker:
 
     async def _aclose(self) -> None:
         await self.runner.aclose()
+        await self.viewers.aclose()
         await end(self._tasks)
         self.playout.close()
         await self.engines.aclose()

@@ -25,6 +25,7 @@ from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from stream_broker.batching import Batches
 from stream_broker.calls import CallFailed, HttpCalls, Reply
+from stream_broker.sharing import Sharing
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class ControlClient:
             "Content-Type": "application/json",
         }
         self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._sharing = Sharing()
         self._grants = Batches(self._grant_each, BATCH_MAX)
 
     async def aclose(self) -> None:
@@ -55,7 +57,7 @@ class ControlClient:
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
-        return await self._grants.ask(request)
+        return self._sharing.of(await self._grants.ask(request))
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""

@@ -20,6 +20,7 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
+from stream_broker.record import JobHead
 from stream_broker.seam import Seam, cut
 from stream_broker.text import text_of, until_stored
 
@@ -185,3 +186,11 @@ def _with_reason(failure: Failure, reason: str | None) -> Failure:
     if reason is None:
         return failure
     return Failure(failure.code, f"{failure.message} The answer cannot be continued: {reason}.")
+
+
+def call_of(head: JobHead) -> EngineCall:
+    """The engine call of a job: what its client asked for, as far as its grant goes."""
+    members = dict(head.call)
+    members["stop"] = tuple(members.get("stop", ()))
+    grant = head.grant
+    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)

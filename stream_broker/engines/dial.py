@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -34,7 +35,24 @@ async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> Sequence[AddressInfo]:
+    literal = _literal(origin.host, origin.port)
+    if literal is not None:
+        return (literal,)
     return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+
+
+@lru_cache(maxsize=256)
+def _literal(host: str, port: int) -> AddressInfo | None:
+    """Where a host leads that is an address already; None for a name, or with a scope."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
+    if "%" in host:
+        return None
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0)
 
 
 async def _connect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -103,6 +104,7 @@ class OllamaDialect:
         return failures.refused(status, body)
 
 
+@lru_cache(maxsize=8)
 def dialect_for(kind: EngineKind, line_max: int = LINE_MAX) -> Dialect:
     """The dialect of a kind of engine; `line_max` bounds one line of its stream, bytes.
 

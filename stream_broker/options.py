@@ -1,0 +1,23 @@
+"""Who a broker process is, and what it was told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inventory.model import Cluster
+from inventory.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Who this process is. `process` differs at every start."""
+
+    cluster: Cluster
+    node: str
+    worker: int
+    process: str
+    state: Path
+    service_key: str
+    settings: Settings
+    redis_password: str = ""
