@@ -34,6 +34,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "overloaded": (503, "This broker is full"),
     "draining": (503, "This broker is draining"),
     "control_plane_unavailable": (503, "The control plane is away"),
+    "sign_in_unavailable": (503, "Nobody can sign in this way just now"),
     "log_unavailable": (503, "The event log cannot be reached"),
     "broker_timeout": (504, "The broker did not answer in time"),
 }

@@ -14,6 +14,10 @@ EngineKind = Literal["vllm", "ollama", "tf_serving"]
 JobKind = Literal["job", "chat_completion", "chat", "ws"]
 Outcome = Literal["completed", "failed", "cancelled"]
 
+# Bytes of text, and of a settlement's body: JSON may write a byte as six.
+SETTLED_TEXT_MAX: Final = 128 << 10
+SETTLEMENT_MAX: Final = 2 << 20
+
 
 class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
     """One engine and the name under which it knows the model.
@@ -132,8 +136,19 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
 
 
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a request, as far as a conversation keeps it."""
+
+    role: Literal["user"]
+    text: str
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /internal/v1/settlements`; idempotent by `job_id`. Times are Unix seconds."""
+    """Body of `POST /internal/v1/settlements`; idempotent by `job_id`. Times are Unix seconds.
+
+    With a `session_id` the conversation is kept: `asked` is what the user said since the last
+    answer, `final_text` what was answered, each of SETTLED_TEXT_MAX bytes at most.
+    """
 
     job_id: str
     grant_id: str
@@ -150,6 +165,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
     session_id: str | None = None
     final_text: str | None = None
+    asked: list[Said] = []
 
 
 class Settlements(msgspec.Struct, frozen=True, kw_only=True):

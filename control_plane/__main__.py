@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +69,11 @@ async def _serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(database.close)
         await database.open(time.time())
         app = build_app(
-            cluster=cluster, settings=settings, credentials=credentials, database=database
+            cluster=cluster,
+            settings=settings,
+            credentials=credentials,
+            database=database,
+            reread=partial(read_credentials, options.credentials),
         )
         if credentials.tls is not None:
             await stack.enter_async_context(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
@@ -14,6 +15,7 @@ from control_plane.gathered import Gathered
 from control_plane.ledger import Admission, Ledger, OpenGrant
 from control_plane.store.database import Database
 from control_plane.store.grants import add_grants, drop_grants, keep_renewals, open_grants
+from control_plane.store.keeping import Keep, keep_nothing
 from control_plane.store.usage import Settled, settle, used_in, used_tokens
 
 # Calls whose rows are written in one statement at most: bounds how long one waits.
@@ -30,12 +32,22 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Books:
-    """`clock` gives Unix seconds. `load` before use, `aclose` after."""
+    """`clock` gives Unix seconds. `load` before use, `aclose` after.
 
-    def __init__(self, ledger: Ledger, database: Database, clock: Callable[[], float]) -> None:
+    `keep` hears of each job's first settlement, in the transaction that keeps it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        database: Database,
+        clock: Callable[[], float],
+        keep: Keep = keep_nothing,
+    ) -> None:
         self.ledger = ledger
         self._database = database
         self._clock = clock
+        self._also_keep = keep
         self._fresh: Gathered[list[OpenGrant], None] = Gathered(self._keep_fresh, _TOGETHER)
         self._settled: Gathered[list[Settlement], list[bool]] = Gathered(
             self._keep_settled, _TOGETHER
@@ -152,7 +164,7 @@ class Books:
                     grant_id=grant.id if grant else None,
                 )
             )
-        firsts = await self._database.run(lambda c: settle(c, batch, now), durable=True)
+        firsts = await self._database.run(lambda c: self._settle(c, batch, now), durable=True)
         again = set()
         for entry, grant, first in zip(batch, open_grants_of, firsts, strict=True):
             user_id = entry.settlement.user_id
@@ -163,6 +175,13 @@ class Books:
                 again.add(user_id)
         if again:
             await self._look_up(again, now)
+        return firsts
+
+    def _settle(self, connection: Connection, batch: Sequence[Settled], now: float) -> list[bool]:
+        firsts = settle(connection, batch, now)
+        for entry, first in zip(batch, firsts, strict=True):
+            if first:
+                self._also_keep(connection, entry.settlement, now)
         return firsts
 
     async def _look_up(self, user_ids: set[str], now: float) -> None:

@@ -70,16 +70,17 @@ class Granting:
 
     def _choose(self, question: GrantRequest, now: float) -> Choice | ProblemError:
         """Who may what, on which engine; nothing is taken yet."""
-        plane, asked = self._plane, question.request
+        plane, asked, actor = self._plane, question.request, "nobody"
         try:
             proof = examine(question.credential, plane.signer.public_keys, now)
             identity = plane.roster.identify(proof, now)
+            actor = identity.user_id
             require_scope(identity, SCOPE_GENERATE)
             model = find_model(plane.models, asked.model, identity.tier)
             limits = limits_for(asked, plane.limits)
             engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
         except ProblemError as problem:
-            return problem
+            return self._refused(actor, problem)
         fresh = _fresh_grant(identity.user_id, question.node, model.id)
         allowance = plane.roster.allowance(identity.user_id)
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
@@ -87,7 +88,7 @@ class Granting:
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:
         if isinstance(admitted, ProblemError):
-            return admitted
+            return self._refused(choice.identity.user_id, admitted)
         plane, grant = self._plane, admitted.grant
         return Grant(
             grant_id=grant.id,
@@ -104,6 +105,10 @@ class Granting:
             lease=Lease(id=grant.lease_id, ttl_s=plane.settings.lease_ttl),
             reservation=Reservation(tokens=grant.tokens),
         )
+
+    def _refused(self, actor: str, problem: ProblemError) -> ProblemError:
+        self._plane.tally.add(actor, "grant", problem.code, self._plane.clock())
+        return problem
 
 
 def _fresh_grant(user_id: str, node: str, model: str) -> OpenGrant:

@@ -6,17 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from contracts.policy import PolicyLimits, PolicyModel
 from contracts.problems import ProblemError
 from control_plane.books import Books
 from control_plane.engines import EngineWatch
 from control_plane.grants import pacing_of, policy_limits
 from control_plane.metrics import Metrics
+from control_plane.passwords import Passwords
 from control_plane.prober import Prober
 from control_plane.roster import Roster, read_rows
 from control_plane.signing import Signer
+from control_plane.store.audit import note, prune_audit
+from control_plane.store.conversations import Shelf, prune_conversations
 from control_plane.store.database import Database
+from control_plane.store.logins import prune_logins
 from control_plane.store.tokens import prune_tokens
+from control_plane.tally import Tally
+from control_plane.throttle import LoginThrottle
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
@@ -24,8 +32,9 @@ PRUNE_EVERY_S: Final = 60.0
 
 @dataclass(slots=True, repr=False)
 class Plane:
-    """The collaborators of one control plane. `clock` gives Unix seconds. `models` is known
-    once the store is open: their age is that of the installation."""
+    """The collaborators of one control plane. `clock` gives Unix seconds. `shelf` is None
+    where conversations are not kept. `models` is known once the store is open: their age is
+    that of the installation."""
 
     settings: Settings
     service_key: str
@@ -37,6 +46,12 @@ class Plane:
     prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
+    passwords: Passwords
+    shelf: Shelf | None = None
+    admin_key: str | None = None
+    ingresses: frozenset[str] = frozenset()
+    throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    tally: Tally = field(default_factory=Tally)
     models: list[PolicyModel] = field(default_factory=list)
 
     @property
@@ -59,6 +74,22 @@ class Plane:
         now = self.clock()
         try:
             await self.books.prune()
-            await self.database.run(lambda c: prune_tokens(c, now))
+            await self.database.run(lambda c: self._prune(c, now))
+            await self.keep_tally()
         except ProblemError:
             return
+
+    def _prune(self, connection: Connection, now: float) -> None:
+        prune_tokens(connection, now)
+        prune_logins(connection, now)
+        prune_audit(connection, now - self.settings.audit_keep)
+        prune_conversations(connection, self.settings.conversations_keep, now)
+
+    async def keep_tally(self) -> None:
+        """Writes what was counted into the audit log. Raises ProblemError 503."""
+        entries = self.tally.take()
+        try:
+            await self.database.run(lambda c: note(c, *entries))
+        except ProblemError:
+            self.tally.restore(entries)
+            raise

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
+from control_plane.conversations import is_conversation_id
 
 _TOKENS_MAX: Final = 1 << 31
 _ID_MAX: Final = 256
@@ -28,6 +31,14 @@ def check_settlement(settlement: Settlement) -> None:
     for name in _NAMES:
         if len(getattr(settlement, name)) > _ID_MAX:
             raise _wrong(name, f"may have {_ID_MAX} characters at most")
+
+
+def tidied(settlement: Settlement) -> Settlement:
+    """Without a session id that no conversation can have: usage counts all the same."""
+    session = settlement.session_id
+    if session is None or is_conversation_id(session):
+        return settlement
+    return msgspec.structs.replace(settlement, session_id=None)
 
 
 def _wrong(field: str, rule: str) -> ProblemError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
 from control_plane.plane import Plane
-from control_plane.settlements import check_settlement
+from control_plane.settlements import check_settlement, tidied
 
 
 class Settling:
@@ -19,7 +19,7 @@ class Settling:
     async def settle(self, settlement: Settlement) -> None:
         """Writes the usage of an ended job. Raises ProblemError."""
         check_settlement(settlement)
-        await self._write([settlement])
+        await self._write([tidied(settlement)])
 
     async def settle_each(self, settlements: Sequence[Settlement]) -> dict[str, str]:
         """Writes what no rule forbids; job id -> reason of what can never be written.
@@ -34,7 +34,7 @@ class Settling:
             except ProblemError as problem:
                 refused[settlement.job_id] = problem.detail
             else:
-                sound.append(settlement)
+                sound.append(tidied(settlement))
         await self._write(sound)
         return refused
 

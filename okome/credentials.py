@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts.policy import API_KEY_PREFIX
@@ -11,12 +13,14 @@ from okome.paths import make_private
 
 
 def ensure_credentials(directory: Path) -> None:
-    """Creates whatever is missing of `service_key`, `api_key` and `session_key`."""
+    """Creates what is missing of the keys and secrets that a control plane and brokers need."""
     make_private(directory)
-    makers = {
+    makers: dict[str, Callable[[], bytes]] = {
         "service_key": lambda: secrets.token_urlsafe(32).encode(),
+        "admin_key": lambda: secrets.token_urlsafe(32).encode(),
         "api_key": lambda: (API_KEY_PREFIX + secrets.token_urlsafe(32)).encode(),
-        "session_key": _ed25519_pem,
+        "session_key": ed25519_pem,
+        "data_key": lambda: base64.b64encode(secrets.token_bytes(32)),
     }
     for name, make in makers.items():
         if not (directory / name).exists():
@@ -38,7 +42,8 @@ def write_secret(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def _ed25519_pem() -> bytes:
+def ed25519_pem() -> bytes:
+    """A fresh signing key."""
     # Imported here: reading a key back must not pay for the cryptography package.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (

@@ -19,7 +19,7 @@ from stream_broker.log.redis import RedisLog
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead, JobState
 from stream_broker.settlements import SettlementSpool
-from stream_broker.settling import bounded_text, settlement_of
+from stream_broker.settling import bounded_text, session_of, settlement_of
 from stream_broker.text import text_of
 
 _LOG = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Ending:
 
     async def _final_text(self, head: JobHead, last: int, log: EventLog) -> str | None:
         """The answer, for a session that keeps it; a log that does not answer keeps it back."""
-        if head.session_id is None:
+        if session_of(head) is None:
             return None
         try:
             text = await text_of(log, head.job_id, last)

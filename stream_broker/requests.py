@@ -21,6 +21,10 @@ T = TypeVar("T")
 
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+# What the path of a URL can name: it is asked for at /v1/sessions/{id}.
+SessionId = Annotated[
+    str, Meta(min_length=1, max_length=256, pattern=r"^(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+\Z")
+]
 Tokens = Annotated[int, Meta(ge=1)]
 Stops = Annotated[list[Text], Meta(max_length=4)]
 METADATA_MAX = 4096
@@ -55,7 +59,7 @@ class JobBody(msgspec.Struct):
     stop: Text | Stops | None = None
     seed: int | None = None
     tools: Tools | None = None
-    session_id: Name | None = None
+    session_id: SessionId | None = None
     metadata: dict[str, Any] | None = None
 
 
@@ -83,13 +87,19 @@ class CompletionBody(msgspec.Struct):
     response_format: dict[str, Any] | None = None
     n: int | None = 1
     logprobs: bool | None = False
+    session_id: SessionId | None = None
+    metadata: Any = None
+
+
+class _Session(msgspec.Struct):
+    session_id: SessionId
 
 
 class ChatBody(msgspec.Struct):
     """Body of `POST /chat`."""
 
     message: Text
-    conversation_id: Name | None = None
+    conversation_id: SessionId | None = None
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +199,16 @@ def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
         max_tokens=_bounded(wanted, max_tokens, field),
         include_usage=bool(ask.stream_options and ask.stream_options.include_usage),
         stream=bool(ask.stream),
+        session_id=ask.session_id or _session_in(ask.metadata),
     )
+
+
+def _session_in(metadata: Any) -> str | None:
+    """The session that an OpenAI client names in its `metadata`. Raises ProblemError."""
+    named = metadata.get("session_id") if isinstance(metadata, dict) else None
+    if named is None:
+        return None
+    return check({"session_id": named}, _Session).session_id
 
 
 def chat_spec(

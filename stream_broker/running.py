@@ -190,8 +190,8 @@ class Runner:
                     self._one_less.clear()
                     await self._one_less.wait()
         await end(self._tasks)
-        await self._let_go_of_all()
         await self._ending.say_settled()
+        await self._let_go_of_all()
         await self._grace.aclose()
         self._alarms.close()
 

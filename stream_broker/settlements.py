@@ -32,11 +32,10 @@ from stream_broker.spool_files import Segment, SpoolFiles, sync
 
 _LOG = logging.getLogger(__name__)
 
+# Characters of text in one call, of which the control plane reads SETTLEMENT_MAX.
+_CALL_TEXT_MAX: Final = 64 << 10
 # Seconds between attempts, by the number of those that have failed in a row.
 _RETRY_S: Final = (0.5, 1.0, 2.0, 4.0)
-# Characters of final texts in one call, of which the control plane reads 1 MiB.
-_CALL_TEXT_MAX: Final = 64 << 10
-_TOO_LARGE: Final = "payload_too_large"
 
 # What may become of one: lost for want of room; not on disk; refused for good.
 Trouble = Literal["dropped", "unwritten", "refused"]
@@ -85,9 +84,9 @@ class SettlementSpool:
         return [entry.settlement for entry in self._queue]
 
     def add(self, settlement: Settlement) -> None:
-        """Takes a settlement. When the spool is full its text goes first, then all of it."""
+        """Takes a settlement. When the spool is full its texts go first, then all of it."""
         line = msgspec.json.encode(settlement)
-        if self.bytes + len(line) >= self._max_bytes and settlement.final_text is not None:
+        if self.bytes + len(line) >= self._max_bytes and _has_text(settlement):
             settlement = without_text(settlement)
             line = msgspec.json.encode(settlement)
         if self.bytes + len(line) >= self._max_bytes:
@@ -109,7 +108,7 @@ class SettlementSpool:
             self._wake.clear()
             while self._queue:
                 # After a failure one asks for all, lest all brokers come back at once.
-                if await self._send(self._next(1 if failures else BATCH_MAX)):
+                if await self._send_some(1 if failures else BATCH_MAX):
                     failures = 0
                 else:
                     await self._keep()
@@ -120,47 +119,48 @@ class SettlementSpool:
         """Closes the files; what is in them is sent by the next process."""
         self._files.close()
 
+    async def _send_some(self, most: int) -> bool:
+        """Sends the oldest in one call, so many at most; returns whether it was answered."""
+        entries = self._next(most)
+        try:
+            refused = await self._control.settle([entry.settlement for entry in entries])
+        except (ControlUnavailable, ProblemError) as error:
+            _LOG.debug("settlements not taken: %s", error)
+            return False
+        for entry in entries:
+            self._queue.popleft()
+            reason = refused.get(entry.settlement.job_id)
+            if reason is None or not self._again(entry, reason):
+                self._done(entry)
+        return True
+
     def _next(self, most: int) -> list[_Entry]:
         """The oldest, as many as go in one call; always one."""
         batch: list[_Entry] = []
         left = _CALL_TEXT_MAX
         for entry in islice(self._queue, most):
-            left -= len(entry.settlement.final_text or "")
+            left -= _text_length(entry.settlement)
             if batch and left < 0:
                 break
             batch.append(entry)
         return batch
 
-    async def _send(self, batch: list[_Entry]) -> bool:
-        """Sends the oldest; returns whether the control plane has answered."""
-        try:
-            refused = await self._control.settle([entry.settlement for entry in batch])
-        except (ControlUnavailable, ProblemError) as error:
-            _LOG.debug("settlements not taken: %s", error)
-            return False
-        for _ in batch:
-            self._queue.popleft()
-        for entry in batch:
-            why = refused.get(entry.settlement.job_id)
-            if why is not None and not self._give_up(entry, why):
-                continue
-            self.bytes -= entry.size
-            if entry.segment is not None:
-                self._files.done(entry.segment)
-        return True
-
-    def _give_up(self, entry: _Entry, why: str) -> bool:
-        """What is refused for good: repeating it would block all that follow. Returns False
-        for one that is tried again without its text."""
-        bare = without_text(entry.settlement)
-        if why.startswith(_TOO_LARGE) and entry.settlement != bare:
-            entry.settlement = bare
+    def _again(self, entry: _Entry, reason: str) -> bool:
+        """One that is refused may be taken without its text; whether that is tried."""
+        if _has_text(entry.settlement):
+            entry.settlement = without_text(entry.settlement)
             self._queue.append(entry)
-            return False
+            return True
+        # Repeating it would block all that follow. The log keeps what it says.
         self._trouble("refused")
-        # The log keeps what is billed.
-        _LOG.error("a settlement is refused (%s): %s", why, msgspec.json.encode(bare).decode())
-        return True
+        said = msgspec.json.encode(entry.settlement).decode()
+        _LOG.error("a settlement is refused (%s): %s", reason, said)
+        return False
+
+    def _done(self, entry: _Entry) -> None:
+        self.bytes -= entry.size
+        if entry.segment is not None:
+            self._files.done(entry.segment)
 
     async def _keep(self) -> None:
         """Before a pause: what waits is brought to the disk, as far as it takes it."""
@@ -194,7 +194,15 @@ class SettlementSpool:
 
 def without_text(settlement: Settlement) -> Settlement:
     """What is billed, without what was said."""
-    return msgspec.structs.replace(settlement, final_text=None)
+    return msgspec.structs.replace(settlement, final_text=None, asked=[])
+
+
+def _has_text(settlement: Settlement) -> bool:
+    return settlement.final_text is not None or bool(settlement.asked)
+
+
+def _text_length(settlement: Settlement) -> int:
+    return len(settlement.final_text or "") + sum(len(said.text) for said in settlement.asked)
 
 
 def _pause(failures: int) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
-from contracts.grants import Outcome, Settlement, Usage
+from contracts.grants import SETTLED_TEXT_MAX, Outcome, Said, Settlement, Usage
 from stream_broker.events import Event
 from stream_broker.record import JobHead
 
@@ -13,10 +16,6 @@ _OUTCOMES: dict[str, Outcome] = {
     "job_error": "failed",
     "job_cancelled": "cancelled",
 }
-
-
-# A settlement travels in one request body, and waits in the spool while .25 is away.
-FINAL_TEXT_MAX = 128 << 10
 
 
 def settlement_of(
@@ -45,14 +44,52 @@ def settlement_of(
         created_at=head.created_at,
         first_token_at=first_token_at,
         ended_at=ended_at,
-        session_id=head.session_id,
+        session_id=session_of(head),
         final_text=final_text,
+        asked=asked_of(head.call["messages"]) if session_of(head) else [],
     )
 
 
-def bounded_text(text: str) -> str:
-    """The beginning of a text that takes FINAL_TEXT_MAX bytes at most, in whole characters."""
+def session_of(head: JobHead) -> str | None:
+    """The conversation that a job belongs to at the control plane, if it is to be kept."""
+    return head.session_id or head.conversation_id
+
+
+def asked_of(messages: Sequence[dict[str, Any]]) -> list[Said]:
+    """What the user says in a request since the last answer in it, SETTLED_TEXT_MAX bytes at
+    most: what came before is in the conversation already."""
+    fresh: list[str] = []
+    for message in reversed(messages):
+        if message.get("role") == "assistant":
+            break
+        if message.get("role") == "user":
+            fresh.append(_text_in(message.get("content")))
+    asked: list[Said] = []
+    room = SETTLED_TEXT_MAX
+    for text in reversed(fresh):
+        kept = bounded_text(text, room)
+        room -= len(kept.encode())
+        if kept:
+            asked.append(Said(role="user", text=kept))
+        if kept != text:
+            break
+    return asked
+
+
+def _text_in(content: Any) -> str:
+    """The text of a message's content; what is not text is named."""
+    if not isinstance(content, list):
+        return content or ""
+    parts = (
+        part.get("text") if part.get("type") == "text" else f"[{part.get('type', 'part')}]"
+        for part in content
+    )
+    return "\n".join(str(part) for part in parts)
+
+
+def bounded_text(text: str, most: int = SETTLED_TEXT_MAX) -> str:
+    """The beginning of a text that takes `most` bytes at most, in whole characters."""
     raw = text.encode()
-    if len(raw) <= FINAL_TEXT_MAX:
+    if len(raw) <= most:
         return text
-    return raw[:FINAL_TEXT_MAX].decode(errors="ignore")
+    return raw[:most].decode(errors="ignore")

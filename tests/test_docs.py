@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
 from contracts.codes import HTTP_CODES, JOB_ERRORS, NOTICES
 from control_plane.metrics import Metrics
+from control_plane.routes.oidc import Oidc
+from control_plane.routes.sessions import Sessions
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -62,4 +65,7 @@ def test_every_route_is_described() -> None:
         for route in group(context)  # type: ignore[operator]
         if isinstance(route, Route | WebSocketRoute)
     }
+    plane: Any = None
+    for group in (Sessions(plane, plane), Oidc(plane, plane, plane)):
+        served |= {route.path for route in group.routes()}
     assert served - UNDESCRIBED == set(described)

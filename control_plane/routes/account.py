@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,9 +17,10 @@ from control_plane.allowance import SPANS, UNITS, ends_at
 from control_plane.auth import Identity, check_scopes, new_api_key, require_scope
 from control_plane.plane import Plane
 from control_plane.routes.caller import identify_caller
-from control_plane.store.keys import add_key, list_keys, revoke_key
+from control_plane.store.audit import Entry, note
+from control_plane.store.keys import KeyRecord, add_key, list_keys, revoke_key
 from control_plane.store.usage import usage_by_model
-from control_plane.web import decode, respond
+from control_plane.web import decode, path_id, plain_text, respond
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -58,18 +60,22 @@ class Account:
                 "invalid_request", "expires_at must be in the future.", field="expires_at"
             )
         key = new_api_key()
-        record = await plane.database.run(
-            lambda c: add_key(
-                c,
+
+        def work(connection: Connection) -> KeyRecord:
+            record = add_key(
+                connection,
                 caller.user_id,
                 key,
-                name=wanted.name,
+                name=plain_text(wanted.name, "name"),
                 scopes=scopes,
                 expires_at=expires_at,
                 now=now,
-            ),
-            durable=True,
-        )
+            )
+            made = Entry(at=now, actor=caller.user_id, action="key.add", subject=record.id)
+            note(connection, made)
+            return record
+
+        record = await plane.database.run(work, durable=True)
         await plane.reload_roster()
         return respond({"key": key} | msgspec.to_builtins(record), status=201)
 
@@ -82,11 +88,16 @@ class Account:
     async def revoke_key(self, request: Request) -> Response:
         """Ends a key; brokers learn it with their next policy snapshot."""
         caller = self._key_holder(request)
-        key_id, now = request.path_params["key_id"], self._plane.clock()
-        revoked = await self._plane.database.run(
-            lambda c: revoke_key(c, caller.user_id, key_id, now), durable=True
-        )
-        if not revoked:
+        key_id, now = path_id(request, "key_id"), self._plane.clock()
+
+        def work(connection: Connection) -> bool:
+            revoked = revoke_key(connection, caller.user_id, key_id, now)
+            if revoked:
+                ended = Entry(at=now, actor=caller.user_id, action="key.revoke", subject=key_id)
+                note(connection, ended)
+            return revoked
+
+        if not await self._plane.database.run(work, durable=True):
             raise ProblemError("not_found", "You have no such key.")
         await self._plane.reload_roster()
         return Response(status_code=204)

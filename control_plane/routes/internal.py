@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.grants import (
+    SETTLEMENT_MAX,
     Grant,
     GrantAnswer,
     GrantRequest,
@@ -114,14 +115,14 @@ class Internal:
     async def settle(self, request: Request) -> Response:
         """Writes the usage of an ended job. After the 204 a broker may forget it, so the
         row is on disk by then."""
-        settlement = await decode(request, Settlement, self._plane.settings.body_max)
+        settlement = await decode(request, Settlement, SETTLEMENT_MAX)
         await self._settling.settle(settlement)
         return Response(status_code=204)
 
     async def settle_many(self, request: Request) -> Response:
         """The same for several: 200 `{refused: {job id: reason}}`, of those that no
         repetition makes better."""
-        body = await decode(request, Settlements, self._plane.settings.body_max)
+        body = await decode(request, Settlements, SETTLEMENT_MAX)
         return respond({"refused": await self._settling.settle_each(body.settlements)})
 
     async def invoke_tool(self, _: Request) -> Response:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -92,7 +93,8 @@ api_keys: Final = Table(
     Index(None, "user_id", "created_at"),
 )
 
-# A browser that is signed in. `secret_hash` is of the cookie that renews its tokens.
+# A browser that is signed in. The cookie that renews its tokens has two parts: one stays
+# (`secret_hash`), the other changes with every use (`turn_hash`, before that `previous_hash`).
 logins: Final = Table(
     "logins",
     METADATA,
@@ -100,6 +102,9 @@ logins: Final = Table(
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("key_id", Text, ForeignKey("api_keys.id")),
     Column("secret_hash", Text, nullable=False, unique=True),
+    Column("turn_hash", Text, nullable=False),
+    Column("previous_hash", Text),
+    Column("turned_at", Double, nullable=False),
     Column("method", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
@@ -177,25 +182,47 @@ settlements: Final = Table(
 conversations: Final = Table(
     "conversations",
     METADATA,
+    Column("user_id", Text, ForeignKey("users.id"), primary_key=True),
     Column("id", Text, primary_key=True),
-    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("title", LargeBinary, nullable=False),
+    Column("renamed", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
-    Column("deleted_at", Double),
     Index(None, "user_id", "updated_at"),
+    Index(None, "updated_at"),
 )
 
-# `content` and titles are encrypted (see `sealing.py`).
+# What a user has deleted, by a hash of its id alone: a job that was under way then must
+# not bring it back.
+forgotten: Final = Table(
+    "forgotten",
+    METADATA,
+    Column("user_id", Text, primary_key=True),
+    Column("conversation_hash", Text, primary_key=True),
+    Column("deleted_at", Double, nullable=False),
+    Index(None, "deleted_at"),
+)
+
+# `content` and titles are encrypted (see `sealing.py`). `created_at` is the job's, for all
+# that was asked and answered in it; with `number` it orders a conversation. `outcome` is
+# of answers.
 messages: Final = Table(
     "messages",
     METADATA,
-    Column("conversation_id", Text, ForeignKey("conversations.id"), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("conversation_id", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("role", Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
-    Column("job_id", Text),
+    Column("job_id", Text, nullable=False),
+    Column("model", Text),
+    Column("outcome", Text),
+    Column("code", Text),
     Column("created_at", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"]
+    ),
+    Index(None, "user_id", "conversation_id", "created_at", "number"),
 )
 
 # Who did or was refused what. `detail` is a JSON object without secrets and prompts.

@@ -13,7 +13,8 @@ from tests.control_plane.harness import API_KEY, Clock, Harness
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/v1/sessions", "/v1/sessions/1", "/v1/keys/", "/internal/v2/grants"]
+    "path",
+    ["/", "/nothing", "/v1/sessions/a/b", "/v1/sessions/1", "/v1/keys/", "/internal/v2/grants"],
 )
 async def test_what_is_not_there_is_a_problem(control: Harness, path: str) -> None:
     answer = await control.call("GET", path)

@@ -23,7 +23,15 @@ from inventory.settings import Settings
 from inventory.tls import TlsFiles, client_context
 from stream_broker.channel import ClientTls
 from stream_broker.control import ControlClient, ControlUnavailable
-from tests.control_plane.harness import API_KEY, SERVICE_KEY, SESSION_KEY, Clock, Engines, cluster
+from tests.control_plane.harness import (
+    API_KEY,
+    DATA_KEY_TEXT,
+    SERVICE_KEY,
+    SESSION_KEY,
+    Clock,
+    Engines,
+    cluster,
+)
 from tests.support.authority import Authority
 from tests.support.eventually import eventually_async
 
@@ -264,6 +272,7 @@ def write_secrets(directory: Path) -> None:
 
     (directory / "service_key").write_text(SERVICE_KEY)
     (directory / "api_key").write_text(API_KEY)
+    (directory / "data_key").write_text(DATA_KEY_TEXT)
     pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (directory / "session_key").write_bytes(pem)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from control_plane.leases import LeaseRule
 from hypothesis import given
 from hypothesis import strategies as st
-
-from control_plane.leases import LeaseRule
 
 TIMES = st.floats(0, 1e10)
 RULES = st.builds(LeaseRule, st.integers(1, 100), st.floats(0.1, 3600))

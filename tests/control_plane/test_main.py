@@ -14,7 +14,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.control_plane.harness import API_KEY, SERVICE_KEY, SESSION_KEY
+from tests.control_plane.harness import API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
 
 INVENTORY = """
 all:
@@ -48,6 +48,7 @@ def place(tmp_path: Path) -> Path:
     (credentials / "api_key").write_text(API_KEY)
     pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (credentials / "session_key").write_bytes(pem)
+    (credentials / "data_key").write_text(DATA_KEY_TEXT)
     return tmp_path
 
 

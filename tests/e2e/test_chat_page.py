@@ -108,3 +108,26 @@ async def test_stop(visitor: Visitor) -> None:
     stored, record = (await visitor.stored())[-1], await visitor.answer_record()
     assert record["status"] == "cancelled"
     assert stored["text"] == record["text"]
+
+
+async def test_a_conversation_goes_on_on_another_device(
+    visitor: Visitor, browser: Browser, cluster: Cluster
+) -> None:
+    await visitor.ask("What is rice vinegar?")
+    await visitor.saw_all()
+    said = (await visitor.stored())[-1]["text"]
+    other = await open_chat(browser, cluster.enter_url, Visitor)
+    try:
+        there = other.chats.get_by_role("button", name="What is rice vinegar?", exact=True)
+        await there.first.click(timeout=30_000)
+        await other.finished()
+        stored = (await other.stored())[-1]
+        assert (stored["text"], stored["status"]) == (said, "completed")
+        await other.ask("And soy sauce?")
+        await other.finished(ANSWER_S)
+        sent = other.posts[-1].post_data_json
+        assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "user"]
+        assert sent["session_id"] == visitor.posts[-1].post_data_json["session_id"]
+        assert other.complaints == []
+    finally:
+        await other.page.context.close()

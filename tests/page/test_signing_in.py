@@ -81,10 +81,94 @@ async def test_sign_out_can_take_the_conversations_along(new_chat: Any, wire: Sc
     await chat.finished()
     await chat.page.get_by_role("button", name="Sign out").click()
     dialog = chat.page.get_by_role("dialog", name="Sign out?")
-    await dialog.get_by_role("checkbox").check()
+    await dialog.get_by_role("checkbox", name="remove all conversations").check()
     await dialog.get_by_role("button", name="Sign out").click()
     await expect(chat.page.get_by_role("heading", name="Sign in to OKOME")).to_be_visible()
     assert await chat.page.evaluate("() => Object.keys(localStorage)") == []
+
+
+async def test_name_and_password_sign_in(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    chat = await new_chat(ready=False)
+    page = chat.page
+    await expect(page.get_by_label("Password", exact=True)).to_be_hidden()
+    # By keyboard alone: from the key back to the choice, and on to the fields.
+    await expect(page.get_by_label("API key")).to_be_focused()
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_role("radio", name="Name and password")).to_be_checked()
+    await expect(page.get_by_label("API key")).to_be_hidden()
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("rin")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+    await expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    await page.keyboard.type("a good password")
+    await page.keyboard.press("Enter")
+    await chat.ready()
+    assert wire.of("/auth/login")[-1].body == {"name": "rin", "password": "a good password"}
+    kept = await page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert "a good password" not in kept
+    # The way is remembered, what was typed is not.
+    wire.signed_in = False
+    await page.reload()
+    await expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    await expect(page.get_by_label("Password", exact=True)).to_have_value("")
+
+
+async def test_a_sign_in_that_ended_is_renewed_without_a_word(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    chat = await new_chat()
+    wire.signed_in, wire.renewable = False, True
+    await chat.ask("Go on")
+    job = await wire.job()
+    await wire.request("/v1/stream")
+    await job.say("here")
+    await job.complete()
+    await chat.finished()
+    await expect(chat.prose).to_have_text("here")
+    assert len(wire.of("/auth/refresh")) == 1
+    await expect(chat.question).to_be_visible()
+
+
+async def test_a_renewal_that_does_not_help_is_not_repeated(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    chat = await new_chat()
+    wire.signed_in = False
+    await chat.ask("Go on")
+    await expect(chat.page.get_by_label("API key")).to_be_focused()
+    assert len(wire.of("/auth/refresh")) == 1
+
+
+async def test_sign_out_everywhere(new_chat: Any, wire: ScriptedWire) -> None:
+    chat = await new_chat()
+    await chat.page.get_by_role("button", name="Sign out").click()
+    dialog = chat.page.get_by_role("dialog", name="Sign out?")
+    await dialog.get_by_role("checkbox", name="On all my devices").check()
+    await dialog.get_by_role("button", name="Sign out").click()
+    assert (await wire.request("/auth/logout")).body == {"everywhere": True}
+    await expect(chat.page.get_by_role("heading", name="Sign in to OKOME")).to_be_visible()
+
+
+async def test_somebody_else_sees_nothing_of_who_was_here(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    chat = await new_chat()
+    await wire.request("/auth/session")
+    await chat.ask("Secret")
+    await (await wire.job()).complete()
+    await chat.finished()
+    wire.user = "ann"
+    await chat.page.reload()
+    await chat.ready()
+    await wire.request("/auth/session", 2)
+    await expect(chat.chats).to_have_count(0)
+    kept = await chat.page.evaluate("() => JSON.stringify({...localStorage})")
+    assert "Secret" not in kept
 
 
 async def test_sign_out_while_the_control_plane_is_away(new_chat: Any, wire: ScriptedWire) -> None:

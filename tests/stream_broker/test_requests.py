@@ -50,6 +50,21 @@ def test_a_prompt_is_one_message_of_the_user() -> None:
     assert (spec.kind, spec.messages) == ("ws", [{"role": "user", "content": "hi"}])
 
 
+@pytest.mark.parametrize("shape", [job_spec, completion_spec])
+@pytest.mark.parametrize("session", ["a/b", "..", ".", "", "a\x00", "a\n", "x" * 257, "\x85"])
+def test_a_session_is_one_that_a_path_can_name(shape: Any, session: str) -> None:
+    assert refused(ASK | {"session_id": session}, shape) == ("invalid_request", "session_id")
+
+
+def test_a_completion_may_name_its_session_in_two_places() -> None:
+    assert completion_spec(ASK | {"session_id": "ünïcode …"}, MOST).session_id == "ünïcode …"
+    assert completion_spec(ASK | {"metadata": {"session_id": "m"}}, MOST).session_id == "m"
+    for other in ({}, {"x": 1}, None, "text", {"session_id": None}):
+        assert completion_spec(ASK | {"metadata": other}, MOST).session_id is None
+    wrong = ASK | {"metadata": {"session_id": "a/b"}}
+    assert refused(wrong, completion_spec) == ("invalid_request", "session_id")
+
+
 def test_messages_are_passed_on_as_they_came() -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "a"}], "extra": 1}]
     assert job_spec({"model": "m", "messages": messages}, MOST).messages == messages

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tests.support.scripted_account import Conversations, quota
 from tests.support.scripted_log import Connection, Cut, Job, Streaming
 
 PAGE = Path(__file__).parents[2] / "stream_broker" / "page"
@@ -45,6 +47,7 @@ class Seen:
     body: dict[str, Any] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    method: str = ""
 
 
 class ScriptedWire:
@@ -63,6 +66,13 @@ class ScriptedWire:
         self.signed_in = True
         self.control_plane = True
         self.api_key = "ok_right"
+        self.password = ("rin", "a good password")
+        self.user = "rin"
+        self.expires_at: float | None = None
+        self.renewable = False
+        """Whether `POST /auth/refresh` prolongs a sign-in."""
+        self.conversations = Conversations()
+        self.quota = quota()
         self.enter_token = "token-1"
         self.expired: set[str] = set()
         self.models = MODELS
@@ -182,13 +192,56 @@ class ScriptedWire:
         await self._note(request, body=body)
         if not self.control_plane:
             return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
-        if body["api_key"] != self.api_key:
+        by_password = (body.get("name"), body.get("password")) == self.password
+        if body.get("api_key") != self.api_key and not by_password:
             return problem(401, "unauthenticated")
         self.signed_in = True
-        return JSONResponse({"user": "rin"})
+        return JSONResponse({"user_id": self.user, "expires_at": self.expires_at})
+
+    async def _refresh(self, request: Request) -> Response:
+        await self._note(request)
+        if not self.renewable:
+            return problem(401, "unauthenticated")
+        self.signed_in = True
+        return Response(status_code=204)
+
+    def _account(self, request: Request) -> Response | None:
+        """What keeps the control plane from answering."""
+        if not self.control_plane:
+            return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
+        return None if self.signed_in else problem(401, "unauthenticated")
+
+    async def _session(self, request: Request) -> Response:
+        await self._note(request)
+        who = {"user_id": self.user, "expires_at": self.expires_at, "method": "session"}
+        return self._account(request) or JSONResponse(who)
+
+    async def _quota(self, request: Request) -> Response:
+        await self._note(request)
+        return self._account(request) or JSONResponse(self.quota)
+
+    async def _sessions(self, request: Request) -> Response:
+        await self._note(request)
+        query = request.query_params
+        page = int(query.get("limit", "50")), query.get("before")
+        return self._account(request) or self.conversations.listed(*page)
+
+    async def _conversation(self, request: Request) -> Response:
+        body = await request.json() if request.method == "PATCH" else {}
+        await self._note(request, body=body, method=request.method)
+        session = request.path_params["session"]
+        if (refused := self._account(request)) is not None:
+            return refused
+        if session not in self.conversations:
+            return problem(404, "not_found")
+        if request.method != "GET":
+            return self.conversations.change(request.method, session, body)
+        query = request.query_params
+        return self.conversations.read(session, int(query["limit"]), query.get("before"))
 
     async def _logout(self, request: Request) -> Response:
-        await self._note(request)
+        body = await request.body()
+        await self._note(request, body=json.loads(body) if body else {})
         if not self.control_plane:
             return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
         self.signed_in = False
@@ -215,6 +268,15 @@ class ScriptedWire:
                 Route("/v1/enter", self._enter, methods=["POST"]),
                 Route("/auth/login", self._login, methods=["POST"]),
                 Route("/auth/logout", self._logout, methods=["POST"]),
+                Route("/auth/refresh", self._refresh, methods=["POST"]),
+                Route("/auth/session", self._session),
+                Route("/v1/quota", self._quota),
+                Route("/v1/sessions", self._sessions),
+                Route(
+                    "/v1/sessions/{session}",
+                    self._conversation,
+                    methods=["GET", "PATCH", "DELETE"],
+                ),
                 Route("/static/{path:path}", asset),
             ]
         )

@@ -10,9 +10,9 @@ export class Entrance {
   #pause = new Pause();
   #asking = false;
 
-  /** `onModels(names)`; `onRefused(message)` when the person has to sign in. */
-  constructor({ onModels, onRefused }) {
-    Object.assign(this, { onModels, onRefused });
+  /** `onModels(names)`; `onRefused(message)` when a link was refused; `renewed()` resolves once signed in again. */
+  constructor({ onModels, onRefused, renewed }) {
+    Object.assign(this, { onModels, onRefused, renewed });
   }
 
   /** Uses the link in the address, if there is one; false where the server did not take it. */
@@ -36,9 +36,6 @@ export class Entrance {
     this.#asking = true;
     try {
       await this.#askUntilThereAreSome();
-    } catch (problem) {
-      if (problem.status !== 401) throw problem;
-      this.onRefused("");
     } finally {
       this.#asking = false;
     }
@@ -47,10 +44,21 @@ export class Entrance {
   /** An engine that is still starting shows as an empty list. */
   async #askUntilThereAreSome() {
     for (let failures = 0; ; failures += 1) {
-      const models = await untilAnswered(api.listModels, this.#pause);
+      const models = await untilAnswered(() => this.#models(), this.#pause);
       this.onModels(models);
       if (models.length) return;
       await this.#pause.wait(backoff(failures));
+    }
+  }
+
+  async #models() {
+    for (;;) {
+      try {
+        return await api.listModels();
+      } catch (problem) {
+        if (problem.status !== 401) throw problem;
+        await this.renewed();
+      }
     }
   }
 

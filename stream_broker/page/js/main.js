@@ -8,6 +8,7 @@ import { ConnectionView } from "./view/connection.js";
 import { byId } from "./view/dom.js";
 import { Drawer } from "./view/drawer.js";
 import { ModelPicker } from "./view/model-picker.js";
+import { QuotaView } from "./view/quota.js";
 import { Sidebar } from "./view/sidebar.js";
 import { SignIn } from "./view/sign-in.js";
 import { Transcript } from "./view/transcript.js";
@@ -29,21 +30,29 @@ function makeViews(app) {
       remembered: app.store.model,
       onChoose: (model) => (app.store.model = model),
     }),
-    sidebar: new Sidebar(byId("chats"), {
+    quota: new QuotaView(byId("quota")),
+    sidebar: new Sidebar({ list: byId("chats"), note: byId("history-note"), older: byId("older") }, {
       onOpen: (id) => app.open(id),
       onRename: (chat, title) => app.rename(chat, title),
       onDelete: (chat) => app.remove(chat),
+      onOlder: () => app.olderConversations(),
     }),
     signIn: new SignIn(
       {
         view: byId("sign-in"),
         app: byId("app"),
         form: byId("sign-in-form"),
-        field: byId("api-key"),
+        ways: { key: byId("by-key"), password: byId("by-password") },
+        parts: { key: byId("key-part"), password: byId("password-part") },
+        fields: { key: byId("api-key"), name: byId("name"), password: byId("password") },
         problem: byId("sign-in-problem"),
         button: byId("sign-in-button"),
       },
-      { onSignedIn: () => app.signedIn() },
+      {
+        remembered: app.store.way,
+        onSignedIn: () => app.signedIn(),
+        onWay: (way) => (app.store.way = way),
+      },
     ),
     transcript: new Transcript(
       { scroller: byId("scroller"), list: byId("messages"), welcome: byId("welcome"), jump: byId("jump") },

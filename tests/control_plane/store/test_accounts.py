@@ -5,10 +5,6 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-
-from contracts.policy import SessionClaims, hash_key
-from contracts.problems import ProblemError
-from control_plane.auth import KeyProof
 from control_plane.store.accounts import (
     add_key,
     identify,
@@ -21,6 +17,10 @@ from control_plane.store.accounts import (
     revoked_tokens,
     seed,
 )
+
+from contracts.policy import SessionClaims, hash_key
+from contracts.problems import ProblemError
+from control_plane.auth import KeyProof
 from tests.control_plane.harness import API_KEY, NOW
 
 OTHER_KEY = "ok_" + "B" * 43

@@ -6,10 +6,6 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-
-from contracts.problems import ProblemError
 from control_plane.leases import LeaseRule
 from control_plane.store.leases import (
     acquire_leases,
@@ -23,6 +19,10 @@ from control_plane.store.leases import (
     reserved_tokens,
     take_lease,
 )
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from contracts.problems import ProblemError
 from tests.control_plane.harness import NOW
 from tests.control_plane.store.conftest import fresh
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+from control_plane.leases import LeaseRule
+from control_plane.store.leases import live_leases, reserve, reserved_tokens, take_lease
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.leases import LeaseRule
-from control_plane.store.leases import live_leases, reserve, reserved_tokens, take_lease
 from control_plane.store.usage import settle, usage_by_model
 from tests.control_plane.harness import NOW, settled
 from tests.control_plane.store.conftest import fresh

@@ -122,14 +122,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "conversations",
-        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
         sa.Column("title", sa.LargeBinary(), nullable=False),
+        sa.Column("renamed", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
-        sa.Column("deleted_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("conversations_user_id_fkey")),
-        sa.PrimaryKeyConstraint("id", name=op.f("conversations_pkey")),
+        sa.PrimaryKeyConstraint("user_id", "id", name=op.f("conversations_pkey")),
+    )
+    op.create_index(
+        op.f("conversations_by_updated_at"), "conversations", ["updated_at"], unique=False
     )
     op.create_index(
         op.f("conversations_by_user_id_updated_at"),
@@ -158,6 +161,9 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("secret_hash", sa.Text(), nullable=False),
+        sa.Column("turn_hash", sa.Text(), nullable=False),
+        sa.Column("previous_hash", sa.Text(), nullable=True),
+        sa.Column("turned_at", sa.Double(), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
@@ -172,17 +178,37 @@ def upgrade() -> None:
         op.f("logins_by_user_id_created_at"), "logins", ["user_id", "created_at"], unique=False
     )
     op.create_table(
+        "forgotten",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("conversation_hash", sa.Text(), nullable=False),
+        sa.Column("deleted_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "conversation_hash", name=op.f("forgotten_pkey")),
+    )
+    op.create_index(op.f("forgotten_by_deleted_at"), "forgotten", ["deleted_at"], unique=False)
+    op.create_table(
         "messages",
+        sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("conversation_id", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.Column("job_id", sa.Text(), nullable=True),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["conversation_id"], ["conversations.id"], name=op.f("messages_conversation_id_fkey")
+            ["user_id", "conversation_id"],
+            ["conversations.user_id", "conversations.id"],
+            name=op.f("messages_user_id_fkey"),
         ),
-        sa.PrimaryKeyConstraint("conversation_id", "number", name=op.f("messages_pkey")),
+        sa.PrimaryKeyConstraint("user_id", "conversation_id", "number", name=op.f("messages_pkey")),
+    )
+    op.create_index(
+        op.f("messages_by_user_id_conversation_id_created_at_number"),
+        "messages",
+        ["user_id", "conversation_id", "created_at", "number"],
+        unique=False,
     )
     op.create_table(
         "issued_tokens",

@@ -22,11 +22,11 @@ export class Run {
   #saving;
 
   /**
-   * `answer` is changed in place. `save()` stores it; `onChange(answer, events)` is told of everything that
+   * `answer` is changed in place; `chatId` names its conversation to the server. `save()` stores it; `onChange(answer, events)` is told of everything that
    * a person may see, `onConnection(state)` of how the connection stands.
    */
-  constructor({ answer, messages, session, save, onChange, onConnection }) {
-    Object.assign(this, { answer, messages, session, onChange, onConnection });
+  constructor({ chatId, answer, messages, session, save, onChange, onConnection }) {
+    Object.assign(this, { chatId, answer, messages, session, onChange, onConnection });
     this.#earlier = { stalls: answer.stats.stalls, reconnects: answer.stats.reconnects };
     this.#saving = new Throttle(save, { everyMs: SAVE_EVERY_MS });
     this.save = save;
@@ -73,7 +73,7 @@ export class Run {
     if (Date.now() - answer.stats.sentAt > KEY_LIFE_MS) {
       return this.#failed({ code: "never_sent", message: "This question was never answered.", retryable: true });
     }
-    const job = { model: answer.model, messages: messagesFor(this.messages, answer) };
+    const job = { model: answer.model, messages: messagesFor(this.messages, answer), session_id: this.chatId };
     for (let failures = 0; !this.#closed; failures += 1) {
       this.onConnection({ phase: "connecting", failures, cursor: 0 });
       const lastTry = answer.stopping;

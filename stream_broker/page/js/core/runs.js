@@ -73,6 +73,7 @@ export class Runs {
     if (entry.run) return;
     const { chatId, messages, answer } = entry;
     const run = new Run({
+      chatId,
       answer,
       messages,
       session: this.session,

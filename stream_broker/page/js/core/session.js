@@ -1,29 +1,57 @@
-// Whether this browser is signed in. Whoever met a 401 waits here until the person has signed in again.
+// Whether this browser is signed in. Whoever met a 401 waits here until it is again: renewed, or by the person.
+
+// A renewal that did not help within this is not tried again.
+const ONCE_MS = 30_000;
 
 export class Session {
-  #signedIn = null;
+  #back = null;
   #resolve = null;
+  #renewedAt = -Infinity;
 
-  /** `onLost()` is called once for each loss, however many requests noticed it. */
-  constructor({ onLost }) {
-    this.onLost = onLost;
+  /** `renew()` tells whether it could; `onLost()` is called once for each loss, however many requests noticed it. */
+  constructor({ renew, onLost, now = Date.now }) {
+    Object.assign(this, { renew, onLost, now });
   }
 
   get lost() {
-    return this.#signedIn !== null;
+    return this.#back !== null;
   }
 
-  /** Resolves after the next sign-in. */
+  /** After a 401: resolves once it was renewed, or after the next sign-in. */
   renewed() {
-    if (!this.#signedIn) {
-      this.#signedIn = new Promise((resolve) => (this.#resolve = resolve));
-      this.onLost();
+    if (!this.lost) {
+      this.#wait();
+      this.#recover();
     }
-    return this.#signedIn;
+    return this.#back;
+  }
+
+  /** The person has to sign in: nothing else would help. */
+  end() {
+    if (this.lost) return;
+    this.#wait();
+    this.onLost();
   }
 
   regained() {
     this.#resolve?.();
-    this.#signedIn = this.#resolve = null;
+    this.#back = this.#resolve = null;
+  }
+
+  #wait() {
+    this.#back = new Promise((resolve) => (this.#resolve = resolve));
+  }
+
+  async #recover() {
+    const back = this.#back;
+    const mayHelp = this.now() - this.#renewedAt > ONCE_MS;
+    const helped = mayHelp && (await this.renew());
+    if (back !== this.#back) return; // the person was faster
+    if (helped) {
+      this.#renewedAt = this.now();
+      this.regained();
+    } else {
+      this.onLost();
+    }
   }
 }

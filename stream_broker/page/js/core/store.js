@@ -5,6 +5,9 @@
 export const CHAT = "okome.chat.";
 const MESSAGE = "okome.message.";
 const MODEL = "okome.model";
+const SYNC = "okome.history";
+const USER = "okome.user";
+const WAY = "okome.way";
 const MOST_CHATS = 100;
 
 export class Store {
@@ -62,6 +65,38 @@ export class Store {
     this.#write(MODEL, name);
   }
 
+  /** How the person signed in last: `key` or `password`. */
+  get way() {
+    return this.#storage.getItem(WAY);
+  }
+
+  set way(name) {
+    this.#write(WAY, name);
+  }
+
+  /**
+   * What is to be known beside the server's own list: when each conversation was looked at there (`seen`), titles
+   * that it has not taken yet, what was deleted here, and answers that were replaced here (`dropped`).
+   */
+  get sync() {
+    return { seen: {}, titles: {}, deleted: {}, dropped: {}, ...this.#read(SYNC) };
+  }
+
+  changeSync(change) {
+    const sync = this.sync;
+    change(sync);
+    this.#write(SYNC, sync);
+  }
+
+  /** What is kept here is one person's: somebody else's goes when another signs in. True where it did. */
+  belongTo(user) {
+    const before = this.#storage.getItem(USER);
+    if (before === user) return false;
+    if (before) this.clear();
+    this.#write(USER, user);
+    return Boolean(before);
+  }
+
   #keys(prefix) {
     const keys = Array.from({ length: this.#storage.length }, (_, i) => this.#storage.key(i));
     return keys.filter((key) => key?.startsWith(prefix));
@@ -75,7 +110,7 @@ export class Store {
     }
   }
 
-  #write(key, value, chatId = value.id) {
+  #write(key, value, chatId = value?.id) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     for (;;) {
       try {

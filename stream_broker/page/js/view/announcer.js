@@ -15,3 +15,9 @@ export class Announcer {
     requestAnimationFrame(() => (this.region.textContent = told));
   };
 }
+
+/** What is said of an answer that has ended. */
+export function spoken({ status, text, error }) {
+  if (status === "failed") return `The answer failed: ${error.message}`;
+  return `${status === "cancelled" ? "Answer stopped" : "Answer finished"}: ${text}`;
+}

@@ -2,13 +2,14 @@
 
 import { h } from "./dom.js";
 
-/** Resolves to false when cancelled, else to whether the box (if there is one) was ticked: `{ticked}`. */
-export function confirmed({ title, text, action, box = null }) {
-  const ticked = box && h("input", { type: "checkbox", id: "dialog-box" });
+/** Resolves to false when cancelled, else to which of the `boxes` (label by name) were ticked: `{name: boolean}`. */
+export function confirmed({ title, text, action, boxes = {} }) {
+  const names = Object.keys(boxes);
+  const fields = names.map((name) => h("input", { type: "checkbox", id: `dialog-${name}` }));
   const cancel = h("button", { class: "button", value: "cancel", formmethod: "dialog" }, "Cancel");
   const agree = h("button", { class: "button danger", value: "agree" }, action);
   const form = h("form", { method: "dialog" }, h("h2", { id: "dialog-title" }, title), h("p", {}, text));
-  if (box) form.append(h("label", { class: "box", for: "dialog-box" }, ticked, box));
+  names.forEach((name, i) => form.append(h("label", { class: "box", for: fields[i].id }, fields[i], boxes[name])));
   form.append(h("div", { class: "choices" }, cancel, agree));
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
   document.body.append(dialog);
@@ -16,7 +17,8 @@ export function confirmed({ title, text, action, box = null }) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
-      resolve(dialog.returnValue === "agree" && { ticked: Boolean(ticked?.checked) });
+      const ticked = Object.fromEntries(names.map((name, i) => [name, fields[i].checked]));
+      resolve(dialog.returnValue === "agree" && ticked);
     });
   });
 }

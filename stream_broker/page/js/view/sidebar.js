@@ -5,8 +5,16 @@ import { h, iconButton } from "./dom.js";
 export class Sidebar {
   #renaming = false;
 
-  constructor(list, { onOpen, onRename, onDelete }) {
-    Object.assign(this, { list, onOpen, onRename, onDelete });
+  constructor({ list, note, older }, { onOpen, onRename, onDelete, onOlder }) {
+    Object.assign(this, { list, note, older, onOpen, onRename, onDelete });
+    older.addEventListener("click", () => onOlder());
+  }
+
+  /** How the list stands beside the server's: `away`, and whether there is more (`older`). */
+  tell({ away, older }) {
+    const words = away ? "History is not available now. You can go on here." : "";
+    if (this.note.textContent !== words) this.note.textContent = words;
+    this.older.hidden = !older || away;
   }
 
   show(chats, openId, runningIds) {

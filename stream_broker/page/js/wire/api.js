@@ -49,6 +49,26 @@ export const reportTelemetry = (report) => call("POST", "/v1/telemetry", { json:
 
 export const enter = (token) => call("POST", "/v1/enter", { json: { token } });
 
-export const login = (apiKey) => call("POST", "/auth/login", { json: { api_key: apiKey } });
+/** `{api_key}` or `{name, password}`. */
+export const login = (credentials) => call("POST", "/auth/login", { json: credentials });
 
-export const logout = () => call("POST", "/auth/logout");
+/** `everywhere`: on all devices of the person. */
+export const logout = (everywhere) => call("POST", "/auth/logout", everywhere ? { json: { everywhere } } : {});
+
+export const whoAmI = () => call("GET", "/auth/session");
+
+export const renewSession = () => call("POST", "/auth/refresh");
+
+export const readQuota = () => call("GET", "/v1/quota");
+
+const PAGE = 100;
+const conversation = (id) => `/v1/sessions/${encodeURIComponent(id)}`;
+const from = (before) => (before ? `&before=${encodeURIComponent(before)}` : "");
+
+export const listConversations = (before) => call("GET", `/v1/sessions?limit=${PAGE}${from(before)}`);
+
+export const readConversation = (id, before) => call("GET", `${conversation(id)}?limit=${PAGE}${from(before)}`);
+
+export const renameConversation = (id, title) => call("PATCH", conversation(id), { json: { title } });
+
+export const deleteConversation = (id) => call("DELETE", conversation(id));
