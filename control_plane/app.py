@@ -23,13 +23,14 @@ from control_plane.engines import EngineWatch
 from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
-from control_plane.plane import PRUNE_EVERY_S, Plane
+from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
 from control_plane.routes.internal import Internal
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
+from control_plane.routes.usage import Usage
 from control_plane.signing import Signer
 from control_plane.store.database import Database
 from control_plane.store.migrate import installed_at
@@ -82,6 +83,7 @@ def build_app(
             *Internal(plane).routes(),
             *Sessions(plane).routes(),
             *Account(plane).routes(),
+            *Usage(plane).routes(),
             *Operations(plane).routes(),
         ],
         exception_handlers={
@@ -113,6 +115,9 @@ def _lifespan(
                 repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
             )
             await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
+            await stack.enter_async_context(
+                repeating("roster", REFRESH_EVERY_S, plane.refresh_roster)
+            )
             yield
 
     return lifespan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from control_plane.store.tokens import prune_tokens
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
+REFRESH_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True, repr=False)
@@ -38,6 +40,7 @@ class Plane:
     metrics: Metrics
     clock: Callable[[], float]
     models: list[PolicyModel] = field(default_factory=list)
+    roster_stale: bool = False
 
     @property
     def limits(self) -> PolicyLimits:
@@ -52,7 +55,15 @@ class Plane:
     async def reload_roster(self) -> None:
         """After every change to users, keys or tokens. Raises ProblemError 503."""
         now = self.clock()
+        self.roster_stale = True
         self.roster.load(await self.database.run(lambda c: read_rows(c, now)))
+        self.roster_stale = False
+
+    async def refresh_roster(self) -> None:
+        """Makes good a reload that failed: a key that was revoked must not live on."""
+        if self.roster_stale:
+            with suppress(ProblemError):
+                await self.reload_roster()
 
     async def prune(self) -> None:
         """Forgets what has expired for good. A store that is busy now is asked again later."""
@@ -60,5 +71,7 @@ class Plane:
         try:
             await self.books.prune()
             await self.database.run(lambda c: prune_tokens(c, now))
+            # Also for a change that was kept, though its caller was told that it was not.
+            await self.reload_roster()
         except ProblemError:
             return

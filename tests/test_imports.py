@@ -24,6 +24,10 @@ ROOMS: dict[str, set[str]] = {
 # The pure core: time is an argument, I/O is somebody else's. Files or whole folders.
 PURE = [
     "contracts",
+    "control_plane/allowance.py",
+    "control_plane/holdings.py",
+    "control_plane/ledger.py",
+    "control_plane/refusals.py",
     "ingress",
     "inventory/members.py",
     "inventory/model.py",
