@@ -1,8 +1,9 @@
 """Reads the credentials directory, in the manner of systemd's `LoadCredential=`.
 
 Files: `service_key` (bearer of the brokers), `api_key` (first key of the built-in
-user), `session_key` (Ed25519 private key, PEM, signs session tokens); and, where the
-database is a PostgreSQL, `database_url`. Whoever starts the process makes them; this
+user), `session_key` (Ed25519 private key, PEM, signs session tokens); where the database
+is a PostgreSQL, `database_url`; and, where it is to listen behind mutual TLS, `tls_cert`,
+`tls_key` and `tls_ca`. Whoever starts the process makes them; this
 module only reads.
 """
 
@@ -18,7 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sqlalchemy import URL
 
 from control_plane.auth import is_api_key
+from control_plane.channel import ServerTls
 from control_plane.store.engines import UrlError, postgres_url
+from inventory.tls import tls_files
 
 _SERVICE_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{32,512}")
 
@@ -35,6 +38,7 @@ class Credentials:
     api_key: str
     session_key: Ed25519PrivateKey
     database_url: URL | None = None
+    tls: ServerTls | None = None
 
     def __repr__(self) -> str:
         return "Credentials(…)"
@@ -47,6 +51,7 @@ def read_credentials(directory: Path) -> Credentials:
         api_key=_api_key(directory / "api_key"),
         session_key=_session_key(directory / "session_key"),
         database_url=_database_url(directory / "database_url"),
+        tls=_tls(directory),
     )
 
 
@@ -81,6 +86,18 @@ def _database_url(path: Path) -> URL | None:
         return postgres_url(_text(path))
     except UrlError as error:
         raise CredentialsError(f"{path}: {error}") from error
+
+
+def _tls(directory: Path) -> ServerTls | None:
+    files = tls_files(directory)
+    if files is None:
+        return None
+    for path in files:
+        _text(path)
+    try:
+        return ServerTls(files)
+    except OSError as error:
+        raise CredentialsError(f"{files.cert} and the others cannot be used: {error}") from error
 
 
 def _text(path: Path) -> str:

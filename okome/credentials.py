@@ -20,7 +20,7 @@ def ensure_credentials(directory: Path) -> None:
     }
     for name, make in makers.items():
         if not (directory / name).exists():
-            _write_secret(directory / name, make())
+            write_secret(directory / name, make())
 
 
 def read_api_key(directory: Path) -> str:
@@ -28,7 +28,8 @@ def read_api_key(directory: Path) -> str:
     return (directory / "api_key").read_text(encoding="ascii").strip()
 
 
-def _write_secret(path: Path, content: bytes) -> None:
+def write_secret(path: Path, content: bytes) -> None:
+    """Puts a file in place that only its owner may read."""
     # Written beside and renamed: a process that starts now sees all of it or nothing.
     unfinished = path.with_name(f".{path.name}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

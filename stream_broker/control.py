@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from stream_broker.batching import Batches
 from stream_broker.calls import CallFailed, HttpCalls, Reply
+from stream_broker.sharing import Sharing
 
 T = TypeVar("T")
 
@@ -38,14 +40,24 @@ class ControlUnavailable(Exception):
 
 
 class ControlClient:
-    """Speaks to one control plane with the service credential. Every call ends in `timeout`."""
+    """Speaks to one control plane with the service credential. Every call ends in `timeout`.
 
-    def __init__(self, base_url: str, service_key: str, timeout: float) -> None:
+    `tls`: see HttpCalls.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        service_key: str,
+        timeout: float,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         headers = {
             "Authorization": f"Bearer {service_key}",
             "Content-Type": "application/json",
         }
-        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic, tls)
+        self._sharing = Sharing()
         self._grants = Batches(self._grant_each, BATCH_MAX)
 
     async def aclose(self) -> None:
@@ -55,7 +67,7 @@ class ControlClient:
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
-        return await self._grants.ask(request)
+        return self._sharing.of(await self._grants.ask(request))
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""

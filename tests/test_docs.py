@@ -45,6 +45,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
         "okome_broker_viewers",
         "okome_broker_log_away",
         "okome_broker_settlements_spooled",
+        "okome_broker_spool_bytes",
         "okome_broker_policy_age_seconds",
     }
     exposed = broker | control | gauges

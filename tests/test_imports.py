@@ -51,6 +51,7 @@ PURE = [
     "stream_broker/record.py",
     "stream_broker/relay.py",
     "stream_broker/settling.py",
+    "stream_broker/tally.py",
     "stream_broker/views",
     "stream_broker/wheel.py",
     "stream_broker/window.py",

@@ -121,7 +121,7 @@ def _postgres(url: URL, timeout_s: float, reading: bool) -> Engine:
 
 
 def _be_the_only_one(connection: psycopg.Connection, _: object) -> None:
-    """The ledger in memory is of use only while nobody else writes (ADR 11). The lock is
+    """The ledger in memory is of use only while nobody else writes (ADR 12). The lock is
     that of the session, and goes with it; the one before may take a moment to go."""
     try:
         connection.execute("SELECT pg_advisory_lock(%s)", (_ONE_WRITER,))
