@@ -31,9 +31,12 @@ class Reports:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reports")
         self._engine: Engine | None = None
         self._waiting = 0
+        self._closed = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in a transaction that cannot write. Raises ProblemError 503."""
+        if self._closed:
+            raise _unavailable("The store is closed.")
         if self._waiting >= WAITING_MAX:
             raise _unavailable("Too many reports are being made.")
         self._waiting += 1
@@ -52,10 +55,17 @@ class Reports:
 
     async def close(self) -> None:
         """Returns when the report that is being made is done. Idempotent."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, engine.dispose)
+        if self._closed:
+            return
+        self._closed = True
+        # Behind what waits: that may still open the engine.
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._dispose)
         self._thread.shutdown()
+
+    def _dispose(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         if self._engine is None:
