@@ -83,9 +83,12 @@ def is_lost(connection: Connection, error: Exception) -> bool:
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """An `INSERT` that can say `ON CONFLICT`, which both have but SQLAlchemy's own has not."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> Any:
+    """The same by the name of the dialect."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _postgres(url: URL, timeout_s: float, reading: bool) -> Engine:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from contracts.grants import Settlement
 from control_plane.allowance import SPANS, period_of
-from control_plane.store.engines import insert_into
+from control_plane.store.engines import insert_for
 from control_plane.store.schema import grants, settlements, usage
 
 
@@ -31,17 +32,12 @@ def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list
     whether it was the first.
     """
     distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
-    statement = (
-        insert_into(connection, settlements)
-        .on_conflict_do_nothing()
-        .returning(settlements.c.job_id)
-    )
     rows = [_row(entry.settlement, now) for entry in distinct.values()]
-    firsts = set(connection.scalars(statement, rows))
+    firsts = set(connection.scalars(_log(connection.dialect.name), rows))
     _add_up(connection, [entry for job_id, entry in distinct.items() if job_id in firsts])
     ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
     if ended:
-        connection.execute(delete(grants).where(grants.c.id.in_(ended)))
+        connection.execute(_END, {"ids": ended})
     found: list[bool] = []
     for entry in batch:
         found.append(entry.settlement.job_id in firsts)
@@ -58,19 +54,33 @@ def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
             added[1] += used_tokens(entry.settlement)
     if not sums:
         return
-    statement = insert_into(connection, usage)
-    statement = statement.on_conflict_do_update(
+    rows = [
+        {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
+        for (user_id, period), (requests, tokens) in sums.items()
+    ]
+    connection.execute(_add(connection.dialect.name), rows)
+
+
+# Made once: to build a statement costs more than to run it.
+_END = delete(grants).where(grants.c.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _log(dialect: str) -> Any:
+    statement = insert_for(dialect, settlements).on_conflict_do_nothing()
+    return statement.returning(settlements.c.job_id)
+
+
+@cache
+def _add(dialect: str) -> Any:
+    statement = insert_for(dialect, usage)
+    return statement.on_conflict_do_update(
         index_elements=["user_id", "period"],
         set_={
             "requests": usage.c.requests + statement.excluded.requests,
             "tokens": usage.c.tokens + statement.excluded.tokens,
         },
     )
-    rows = [
-        {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
-        for (user_id, period), (requests, tokens) in sums.items()
-    ]
-    connection.execute(statement, rows)
 
 
 def used_tokens(settlement: Settlement) -> int:
