@@ -28,7 +28,7 @@ from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
 from control_plane.oidc_provider import OidcProvider, provider_of
 from control_plane.passwords import COST, Passwords
-from control_plane.plane import PRUNE_EVERY_S, Plane
+from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
@@ -40,6 +40,7 @@ from control_plane.routes.internal import Internal
 from control_plane.routes.oidc import Oidc
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
+from control_plane.routes.usage import Usage
 from control_plane.sealing import Sealer
 from control_plane.signing import Signer
 from control_plane.store.conversations import Shelf
@@ -143,6 +144,7 @@ def _routes(
         *Oidc(plane, entrance, provider).routes(),
         *Sessions(plane, entrance).routes(),
         *Account(plane).routes(),
+        *Usage(plane).routes(),
         *Talks(plane).routes(),
         *Operations(plane).routes(),
         *AdminUsers(plane).routes(),
@@ -170,6 +172,9 @@ def _lifespan(
                 repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
             )
             await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
+            await stack.enter_async_context(
+                repeating("roster", REFRESH_EVERY_S, plane.refresh_roster)
+            )
             yield
 
     return lifespan

@@ -14,8 +14,9 @@ from contracts.problems import ProblemError
 from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
 from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
-from control_plane.ledger import Admission, OpenGrant
+from control_plane.holdings import Admission, OpenGrant
 from control_plane.plane import Plane
+from control_plane.settlements import check_name
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ class Granting:
         """Who may what, on which engine; nothing is taken yet."""
         plane, asked, actor = self._plane, question.request, "nobody"
         try:
+            check_name("node", question.node)
             proof = examine(question.credential, plane.signer.public_keys, now)
             identity = plane.roster.identify(proof, now)
             actor = identity.user_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from control_plane.throttle import LoginThrottle
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
+REFRESH_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True, repr=False)
@@ -53,6 +55,7 @@ class Plane:
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
     tally: Tally = field(default_factory=Tally)
     models: list[PolicyModel] = field(default_factory=list)
+    roster_stale: bool = False
 
     @property
     def limits(self) -> PolicyLimits:
@@ -67,7 +70,15 @@ class Plane:
     async def reload_roster(self) -> None:
         """After every change to users, keys or tokens. Raises ProblemError 503."""
         now = self.clock()
+        self.roster_stale = True
         self.roster.load(await self.database.run(lambda c: read_rows(c, now)))
+        self.roster_stale = False
+
+    async def refresh_roster(self) -> None:
+        """Makes good a reload that failed: a key that was revoked must not live on."""
+        if self.roster_stale:
+            with suppress(ProblemError):
+                await self.reload_roster()
 
     async def prune(self) -> None:
         """Forgets what has expired for good. A store that is busy now is asked again later."""
@@ -76,6 +87,8 @@ class Plane:
             await self.books.prune()
             await self.database.run(lambda c: self._prune(c, now))
             await self.keep_tally()
+            # Also for a change that was kept, though its caller was told that it was not.
+            await self.reload_roster()
         except ProblemError:
             return
 

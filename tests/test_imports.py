@@ -24,8 +24,12 @@ ROOMS: dict[str, set[str]] = {
 # The pure core: time is an argument, I/O is somebody else's. Files or whole folders.
 PURE = [
     "contracts",
+    "control_plane/allowance.py",
+    "control_plane/holdings.py",
+    "control_plane/ledger.py",
     "control_plane/login_secret.py",
     "control_plane/oidc.py",
+    "control_plane/refusals.py",
     "control_plane/tally.py",
     "control_plane/throttle.py",
     "ingress",

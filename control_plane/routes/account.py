@@ -1,4 +1,4 @@
-"""`/v1/keys`, `/v1/usage`, `/v1/quota`: what a user sees and changes of its own account."""
+"""`/v1/keys`, `/v1/quota`: what a user sees and changes of its own account."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from control_plane.plane import Plane
 from control_plane.routes.caller import identify_caller
 from control_plane.store.audit import Entry, note
 from control_plane.store.keys import KeyRecord, add_key, list_keys, revoke_key
-from control_plane.store.usage import usage_by_model
 from control_plane.web import decode, path_id, plain_text, respond
 
 
@@ -43,7 +42,6 @@ class Account:
             Route("/v1/keys", self.create_key, methods=["POST"]),
             Route("/v1/keys", self.list_keys, methods=["GET"]),
             Route("/v1/keys/{key_id}", self.revoke_key, methods=["DELETE"]),
-            Route("/v1/usage", self.usage, methods=["GET"]),
             Route("/v1/quota", self.quota, methods=["GET"]),
         ]
 
@@ -101,12 +99,6 @@ class Account:
             raise ProblemError("not_found", "You have no such key.")
         await self._plane.reload_roster()
         return Response(status_code=204)
-
-    async def usage(self, request: Request) -> Response:
-        """Requests and tokens per model since the beginning of the usage log."""
-        caller = identify_caller(request, self._plane)
-        models = await self._plane.database.run(lambda c: usage_by_model(c, caller.user_id))
-        return respond({"user_id": caller.user_id, "models": models})
 
     async def quota(self, request: Request) -> Response:
         """What is taken now of what the caller may take. A limit of null: none."""

@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, select
+from sqlalchemy import URL, Connection, select
 
 from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
 from control_plane.credentials import Credentials
 from control_plane.plane import Plane
 from control_plane.store.database import Database
-from control_plane.store.engines import sqlite_url
 from control_plane.store.enrolment import add_user
 from control_plane.store.schema import METADATA
 from control_plane.store.users import LOCAL_TIER
@@ -195,11 +193,11 @@ def settled(**changes: Any) -> Settlement:
 
 @asynccontextmanager
 async def running(
-    state: Path, clock: Clock, settings: Settings, api_key: str | None = None
+    url: URL, clock: Clock, settings: Settings, api_key: str | None = None
 ) -> AsyncIterator[Harness]:
-    """A control plane over the store in `state`."""
+    """A control plane over the database at `url`."""
     engines = Engines()
-    database = Database(sqlite_url(state), timeout_s=5.0)
+    database = Database(url, timeout_s=5.0)
     await database.open(clock())
     try:
         app = build_app(
