@@ -11,8 +11,11 @@ from starlette.routing import Route, WebSocketRoute
 
 from contracts.codes import HTTP_CODES, JOB_ERRORS, NOTICES
 from control_plane.metrics import Metrics
+from control_plane.routes.account import Account
+from control_plane.routes.conversations import Talks
 from control_plane.routes.oidc import Oidc
 from control_plane.routes.sessions import Sessions
+from control_plane.routes.usage import Usage
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -66,6 +69,7 @@ def test_every_route_is_described() -> None:
         if isinstance(route, Route | WebSocketRoute)
     }
     plane: Any = None
-    for group in (Sessions(plane, plane), Oidc(plane, plane, plane)):
-        served |= {route.path for route in group.routes()}
+    public = (Sessions(plane, plane), Oidc(plane, plane, plane), Account(plane), Usage(plane))
+    for calls in (*public, Talks(plane)):
+        served |= {route.path for route in calls.routes()}
     assert served - UNDESCRIBED == set(described)

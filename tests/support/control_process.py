@@ -18,7 +18,7 @@ from control_plane.store.database import Database
 from control_plane.store.engines import sqlite_url
 from control_plane.store.schema import tiers
 from control_plane.store.users import seed
-from tests.control_plane.harness import API_KEY, SERVICE_KEY, SESSION_KEY
+from tests.control_plane.harness import API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
 from tests.support.cluster import ROOT, free_port
 
 MODEL = "small"
@@ -91,7 +91,12 @@ class ControlProcess:
         inventory = INVENTORY.format(port=self.port, engine=engine_port, model=MODEL)
         (directory / "inventory.yml").write_text(inventory, encoding="utf-8")
         pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        secrets = {"service_key": SERVICE_KEY, "api_key": API_KEY, "session_key": pem.decode()}
+        secrets = {
+            "service_key": SERVICE_KEY,
+            "api_key": API_KEY,
+            "session_key": pem.decode(),
+            "data_key": DATA_KEY_TEXT,
+        }
         if database is not None:
             secrets["database_url"] = database.set(drivername="postgresql").render_as_string(False)
         (directory / "credentials").mkdir()
