@@ -25,16 +25,16 @@ Gate = Callable[[], None]
 
 
 class Room:
-    """What each window of a process may keep, in bytes: the less, the more there are."""
+    """What each of many windows may keep, in bytes: the less, the more there are."""
 
     __slots__ = ("each",)
 
     def __init__(self) -> None:
-        self.each = WINDOW_BYTES
+        self.each = _ALL_BYTES
 
     def share(self, windows: int) -> None:
         """There are so many now."""
-        self.each = max(_LEAST_BYTES, min(WINDOW_BYTES, _ALL_BYTES // max(1, windows)))
+        self.each = max(_LEAST_BYTES, _ALL_BYTES // max(1, windows))
 
 
 _ALONE = Room()

@@ -216,4 +216,4 @@ def test_few_windows_keep_all_that_one_may(windows: int) -> None:
     room = Room()
     room.share(10_000)
     room.share(windows)
-    assert room.each == WINDOW_BYTES
+    assert room.each >= WINDOW_BYTES
