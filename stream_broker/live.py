@@ -13,6 +13,7 @@ from typing import Protocol
 
 from contracts.grants import Usage
 from stream_broker.alarms import Alarm, Alarms
+from stream_broker.backlog import Share
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
@@ -46,8 +47,9 @@ class LiveJob:
 
     `done`: nothing more will happen to it here; `on_done` is told so, once.
 
-    `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
-    `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
+    `clock` gives Unix seconds, `monotonic` seconds for spans; `share`: how much it may hold
+    that the log does not have; `max_pause` is in seconds; `tenure` is None where nobody else
+    could take the job over.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class LiveJob:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        buffer_max: int,
+        share: Share,
         max_pause: float,
         alarms: Alarms,
         tenure: Tenure | None = None,
@@ -81,7 +83,7 @@ class LiveJob:
         self._writer = writer
         self._clock = clock
         self._monotonic = monotonic
-        self._buffer_max = buffer_max
+        self._share = share
         self._max_pause = max_pause
         self._tenure = tenure
         self._held = 0
@@ -131,6 +133,7 @@ class LiveJob:
         """Stops here without an end, so that another broker may go on."""
         self._released = True
         self._stop_engine()
+        self._share.give_back()
         self._writer.drop(self)
         self.window.move()
 
@@ -161,8 +164,9 @@ class LiveJob:
             self.ended_at = self._clock()
             self._stop_engine()
             self.relay.gaps.forget()
-        elif self.window.unwritten > self._buffer_max and not self._paused and self._engine:
+        elif self._share.full(self.window.unwritten) and not self._paused and self._engine:
             self._paused = True
+            self._share.paused(self.window.unwritten)
             self._engine.pause()
         self._writer.add(self, events)
 
@@ -185,7 +189,7 @@ class LiveJob:
             self._held = last
             return
         self.window.advance(last)
-        if self._paused and self.window.unwritten < self._buffer_max // 2 and self._engine:
+        if self._share.taken(self.window.unwritten) and self._paused and self._engine:
             self._paused = False
             self._engine.resume()
         if self.window.ended:
@@ -239,6 +243,7 @@ class LiveJob:
 
     def _finish(self) -> None:
         self.done = True
+        self._share.give_back()
         told, self.on_done = self.on_done, None
         if told is not None:
             told(self)

@@ -106,6 +106,13 @@ class BrokerMetrics:
             registry=self.registry,
         )
 
+        self.engine_pauses = Counter(
+            "okome_broker_engine_pauses_total",
+            "Pauses of an engine's stream that outran the log, by whose limit it was.",
+            ("limit",),
+            registry=self.registry,
+        )
+
     def _of_browsers(self) -> None:
         self.client_ttft = Histogram(
             "okome_client_time_to_first_token_seconds",
@@ -145,6 +152,10 @@ class BrokerMetrics:
             "refused": self.settlements_refused,
         }
         counters[trouble].inc()
+
+    def engine_paused(self, limit: str) -> None:
+        """Counts a pause of an engine."""
+        self.engine_pauses.labels(limit).inc()
 
     def job_ended(self, event: str, kind: str, body: dict[str, Any]) -> None:
         """Counts a job by the data of its terminal event."""

@@ -17,6 +17,7 @@ from typing import Any
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
 from stream_broker.alarms import Alarms
+from stream_broker.backlog import Backlog, Share
 from stream_broker.continuing import lost
 from stream_broker.ending import Ending
 from stream_broker.engine_run import EngineRun, call_of
@@ -35,7 +36,7 @@ from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end, together
 from stream_broker.tenure import Tenure
-from stream_broker.window import WINDOW_BYTES, Window
+from stream_broker.window import WINDOW_BYTES, Room, Window
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,11 +81,13 @@ class Runner:
         self._runs: dict[LiveJob, EngineRun] = {}
         self._one_less = asyncio.Event()
         self._alarms = Alarms()
+        self.backlog = Backlog(settings.relay_buffer, metrics.engine_paused)
+        self._room = Room()
         self.jobs: dict[str, LiveJob] = {}
 
     def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
         """Begins a new job. `leased_at`: monotonic time at which its lease was asked for."""
-        live = self._live(head, epoch, Window(WINDOW_BYTES), self._relay(head), leased_at)
+        live = self._live(head, epoch, self._relay(head), leased_at)
         if head.grant.degraded_until is not None:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
@@ -104,8 +107,7 @@ class Runner:
         text = relay.replay(events)
         whole = relay.last_seq == orphan.state.last_seq
         relay.last_seq = orphan.state.last_seq
-        window = Window(WINDOW_BYTES, relay.last_seq)
-        live = self._live(head, orphan.epoch, window, relay, leased_at)
+        live = self._live(head, orphan.epoch, relay, leased_at)
         live.engine = orphan.state.engine
         if orphan.cancelled:
             live.cancel("client")
@@ -210,25 +212,24 @@ class Runner:
             quota_limit=limits.max_tokens if limits.quota_limited else None,
         )
 
-    def _live(
-        self, head: JobHead, epoch: int, window: Window, relay: Relay, leased_at: float | None
-    ) -> LiveJob:
+    def _live(self, head: JobHead, epoch: int, relay: Relay, leased_at: float | None) -> LiveJob:
         leased_at = self.monotonic() if leased_at is None else leased_at
         shared = head.durability != "none"
         live = LiveJob(
             head,
             epoch,
             relay,
-            window,
+            Window(WINDOW_BYTES, relay.last_seq, self._room),
             self._writers[head.durability],
             clock=self._clock,
             monotonic=self.monotonic,
-            buffer_max=self._settings.relay_buffer,
+            share=Share(self.backlog),
             max_pause=self._settings.max_pause,
             alarms=self._alarms,
             tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
         )
         self.jobs[head.job_id] = live
+        self._room.share(len(self.jobs))
         return live
 
     def _begin(self, live: LiveJob, text: str) -> None:
@@ -297,6 +298,7 @@ class Runner:
         del self._runs[live]
         if self.jobs.get(live.head.job_id) is live:
             del self.jobs[live.head.job_id]
+            self._room.share(len(self.jobs))
         self._one_less.set()
 
     async def _hand_over(self, live: LiveJob) -> None:

@@ -15,17 +15,37 @@ from stream_broker.events import OVERHEAD, TERMINAL, Event
 # What a viewer that keeps up may lag before it is served from the log. In memory it is
 # about twice as much, once for each job that runs or has viewers here.
 WINDOW_BYTES = 24 << 10
+# All windows of a process: beyond some 200 of them each is smaller. One that keeps up needs
+# little of it, for what it lags at first is in its socket.
+_ALL_BYTES = 5 << 20
+_LEAST_BYTES = 4 << 10
 
 Listener = Callable[[], None]
 Gate = Callable[[], None]
 
 
+class Room:
+    """What each of many windows may keep, in bytes: the less, the more there are."""
+
+    __slots__ = ("each",)
+
+    def __init__(self) -> None:
+        self.each = _ALL_BYTES
+
+    def share(self, windows: int) -> None:
+        """There are so many now."""
+        self.each = max(_LEAST_BYTES, _ALL_BYTES // max(1, windows))
+
+
+_ALONE = Room()
+
+
 class Window:
     """Events `first` … `last`, of which those up to `shown` may be read.
 
-    Bounded: shown events beyond `limit` bytes leave at the old end, and most of them when
-    the log has ended: a viewer that holds on to it may be frozen. Those not yet durable,
-    `unwritten` bytes, are bounded by the relay, which pauses its engine.
+    Bounded: shown events beyond `limit` bytes, or what `room` has for each, leave at the old
+    end, and most of them when the log has ended: a viewer that holds on to it may be frozen.
+    Those not yet durable, `unwritten` bytes, are bounded by the relay, which pauses its engine.
     A `gate` is called instead of showing whenever `durable` has moved; it calls `show`.
     """
 
@@ -35,6 +55,7 @@ class Window:
         "_events",
         "_limit",
         "_listeners",
+        "_room",
         "durable",
         "ended",
         "failure",
@@ -45,11 +66,12 @@ class Window:
         "unwritten",
     )
 
-    def __init__(self, limit: int, last: int = 0) -> None:
+    def __init__(self, limit: int, last: int = 0, room: Room = _ALONE) -> None:
         self._events: list[Event] = []
         self._before = last
         self._bytes = 0
         self._limit = limit
+        self._room = room
         self._listeners: tuple[Listener, ...] = ()
         self.gate: Gate | None = None
         self.last = last
@@ -105,8 +127,8 @@ class Window:
             listener()
         if self.ended and shown == self.last:
             self._shrink(self._limit // 8)
-        elif self._bytes > self._limit:
-            self._shrink(self._limit // 2)
+        elif self._bytes > self._room.each or self._bytes > self._limit:
+            self._shrink(min(self._room.each, self._limit) // 2)
 
     def abandon(self, failure: Event) -> None:
         """The log stays away: viewers are told `failure`, which is not part of the log."""

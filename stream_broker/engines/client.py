@@ -36,7 +36,8 @@ class EngineClient:
 
     Args: `connect_timeout` and `idle_timeout` in seconds, the second between bytes of a
     stream that is not paused; `line_max`, longest line of a stream in bytes;
-    `read_buffer`, the receive buffer of a connection and what it may read in one turn.
+    `read_buffer`, the receive buffer of a connection and what it may read in one turn:
+    what a job may take in beyond its limits, thousands of them at once.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class EngineClient:
         connect_timeout: float,
         idle_timeout: float,
         line_max: int,
-        read_buffer: int = 32 * 1024,
+        read_buffer: int = 8 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect_timeout = connect_timeout

@@ -27,7 +27,7 @@ from stream_broker.log.resp import encode
 from stream_broker.log.store import passing
 from stream_broker.log.stores import COMMAND_TIMEOUT_S, Stores
 from stream_broker.tasks import end
-from stream_broker.window import Window
+from stream_broker.window import Room, Window
 
 _LOG = logging.getLogger(__name__)
 _BLOCK_MS = 2000
@@ -50,6 +50,7 @@ class Tail:
         self._process = process
         self._on_cancel = on_cancel
         self._windows: dict[str, Window] = {}
+        self._room = Room()
         self._wake_id = "0"
         # From the oldest: a cancellation of a job that is not here, or has ended, does nothing.
         self._control_id = "0"
@@ -60,13 +61,15 @@ class Tail:
         """A window that goes on from `last`; the same one for all who follow the job."""
         window = self._windows.get(job_id)
         if window is None:
-            window = self._windows[job_id] = Window(limit, last)
+            window = self._windows[job_id] = Window(limit, last, self._room)
+            self._room.share(len(self._windows))
             self._interrupt()
         return window
 
     def unfollow(self, job_id: str) -> None:
         """Stops reading a job's stream. What was read under way is dropped."""
         self._windows.pop(job_id, None)
+        self._room.share(len(self._windows))
 
     @property
     def following(self) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,26 @@ def test_events_of_one_instant_have_no_rate() -> None:
 @pytest.mark.parametrize(("percent", "value"), [(0, 1), (50, 5), (90, 9), (99, 10), (100, 10)])
 def test_percentiles_are_nearest_rank(percent: float, value: float) -> None:
     assert nearest_rank(range(1, 11), percent) == value
+
+
+@given(st.lists(st.integers(0, 60_000_000), min_size=2, max_size=200))
+def test_percentiles_are_those_of_all_gaps_those_of_no_time_too(micros: list[int]) -> None:
+    micros.sort()
+    gaps = sorted(after - before for before, after in pairwise(micros))
+    metrics = gaps_of(*(1.7e9 + ts / 1e6 for ts in micros)).metrics(1.7e9)
+    assert metrics["gap_p50_ms"] == nearest_rank(gaps, 50) / 1000
+    assert metrics["gap_p99_ms"] == nearest_rank(gaps, 99) / 1000
+
+
+def test_a_gap_beyond_an_hour_counts_as_long() -> None:
+    assert gaps_of(0.0, 1e5).metrics(0.0)["gap_p99_ms"] == pytest.approx(4_294_967.295)
+
+
+def test_events_of_one_instant_take_no_memory() -> None:
+    gaps = gaps_of(*[1.0] * 1000, *[2.0] * 1000)
+    assert len(gaps._gaps) == 1
+    gaps.forget()
+    assert len(gaps._gaps) == 0
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=50))

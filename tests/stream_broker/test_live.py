@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from stream_broker.alarms import Alarms
+from stream_broker.backlog import LEAST, Backlog, Share
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event
 from stream_broker.live import LiveJob
@@ -16,6 +17,7 @@ from tests.stream_broker.parts import ScriptedStream
 
 BUFFER = 1000
 PAUSE = 30.0
+TOKENS = 300
 
 
 class Queue:
@@ -35,8 +37,9 @@ class Queue:
 class Place:
     """One live job with its engine, and the writer in the test's hands."""
 
-    def __init__(self, tenure: Tenure | None = None) -> None:
+    def __init__(self, tenure: Tenure | None = None, backlog: Backlog | None = None) -> None:
         self.queue: Any = Queue()
+        self.backlog = backlog or Backlog(BUFFER)
         self.clock, self.monotonic = Clock(), Clock(0.0)
         self.relay = Relay(JOB, NOW, log_max=1 << 20, prompt_estimate=5)
         self.window = Window(1 << 20)
@@ -48,7 +51,7 @@ class Place:
             self.queue,
             clock=self.clock,
             monotonic=self.monotonic,
-            buffer_max=BUFFER,
+            share=Share(self.backlog),
             max_pause=PAUSE,
             alarms=Alarms(),
             tenure=tenure,
@@ -92,6 +95,54 @@ def test_the_engine_waits_while_the_log_does(place: Place) -> None:
     assert place.engine.paused
     place.live.stored(place.relay.last_seq)
     assert not place.engine.paused
+
+
+def test_many_jobs_share_what_they_may_hold_and_all_complete() -> None:
+    backlog = Backlog(64 << 10, total=1 << 20)
+    places = [Place(backlog=backlog) for _ in range(500)]
+    said = [0] * len(places)
+    while not all(place.live.done for place in places):
+        # The log takes the jobs in turn, as the writer does.
+        for number, place in enumerate(places):
+            for _ in range(TOKENS // 10):
+                if not place.engine.paused and said[number] < TOKENS:
+                    said[number] += 1
+                    place.engine.say(Text("x" * 50))
+            if said[number] == TOKENS and not place.engine.paused:
+                place.engine.say(Finish("stop"))
+        held = sum(place.window.unwritten for place in places)
+        assert held <= (1 << 20) + len(places) * (LEAST + 300)
+        for place in places:
+            place.live.stored(place.relay.last_seq)
+    assert backlog.held == 0
+    for place in places:
+        assert [event.seq for event in place.queue.events] == list(range(1, TOKENS + 2))
+        assert place.names() == ["token"] * TOKENS + ["job_complete"]
+
+
+@pytest.mark.parametrize("end", ["release", "refused", "missing", "away", "cancel"])
+def test_a_job_that_ends_gives_back_what_it_held(end: str) -> None:
+    place = Place(backlog=Backlog(64 << 10))
+    while not place.engine.paused:
+        place.engine.say(Text("x" * 50))
+    assert place.backlog.held
+    match end:
+        case "release":
+            place.live.release()
+        case "refused":
+            place.live.refused("fenced")
+        case "missing":
+            place.live.refused("missing")
+        case "away":
+            place.monotonic.now = PAUSE
+            place.live.log_away(0.0)
+        case "cancel":
+            place.live.cancel("client")
+            place.live.stored(place.relay.last_seq)
+    assert place.backlog.held == 0
+    # What the writer still says of it changes nothing.
+    place.live.stored(place.relay.last_seq // 2)
+    assert place.backlog.held == 0
 
 
 def test_a_log_away_for_too_long_fails_the_job(place: Place) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stream_broker.events import Event
-from stream_broker.window import Window
+from stream_broker.window import WINDOW_BYTES, Room, Window
 from tests.stream_broker.building import complete, failed, token, tokens
 
 SIZE = token(1, "t1 ").size
@@ -195,3 +195,25 @@ def test_what_leaves_takes_its_block_along() -> None:
     kept = range(window.first, 10)
     assert [event.seq for event in events if event._block is not None] == list(kept)
     assert [event.block for event in events] == made
+
+
+def test_windows_keep_less_when_there_are_many() -> None:
+    room = Room()
+    window = Window(WINDOW_BYTES, 0, room)
+    window.append(tokens(1, WINDOW_BYTES // SIZE // 2))
+    window.advance(window.last)
+    assert window.first == 1
+    room.share(10_000)
+    window.append(tokens(window.last + 1, window.last + 1))
+    window.advance(window.last)
+    kept = window.last - window.first + 1
+    assert 1 <= kept <= (4 << 10) // SIZE
+    assert window.read(window.first - 1, 1 << 20) is not None
+
+
+@pytest.mark.parametrize("windows", [0, 1, 100])
+def test_few_windows_keep_all_that_one_may(windows: int) -> None:
+    room = Room()
+    room.share(10_000)
+    room.share(windows)
+    assert room.each >= WINDOW_BYTES
