@@ -117,7 +117,13 @@ def _frozen(results: Results) -> str:
     peers = [peer for peer in _shown(results) if results.of(peer, "frozen")]
     if not peers:
         return ""
-    head = ["frozen readers", "how many", "KiB a reader", "p99 gap of 20 healthy streams, ms"]
+    head = [
+        "frozen readers",
+        "how many",
+        "KiB a reader",
+        "its log in Redis",
+        "p99 gap of 20 healthy streams, ms",
+    ]
     head += ["with the frozen beside", "while their answers ran"]
     gap = ("gaps", "p99_ms")
     rows = [
@@ -125,6 +131,7 @@ def _frozen(results: Results) -> str:
             results.titles[peer],
             cell(results, peer, "frozen", path("frozen")),
             cell(results, peer, "frozen", path("kib_per_reader")),
+            cell(results, peer, "frozen", path("log_kib_per_reader")),
             *(
                 cell(results, peer, "frozen", path(part, *gap))
                 for part in ("without", "beside", "during")

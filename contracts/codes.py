@@ -14,6 +14,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "model_not_allowed": (403, "This credential may not use the model"),
     "scope_missing": (403, "The credential lacks the scope"),
     "origin_not_allowed": (403, "The Origin is not this host"),
+    "role_missing": (403, "The certificate lacks the role"),
     "unknown_model": (404, "No such model"),
     "unknown_job": (404, "No such job"),
     "not_found": (404, "Nothing is here"),
@@ -33,6 +34,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "overloaded": (503, "This broker is full"),
     "draining": (503, "This broker is draining"),
     "control_plane_unavailable": (503, "The control plane is away"),
+    "sign_in_unavailable": (503, "Nobody can sign in this way just now"),
     "log_unavailable": (503, "The event log cannot be reached"),
     "broker_timeout": (504, "The broker did not answer in time"),
 }

@@ -12,14 +12,18 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from control_plane.app import build_app
+from control_plane.background import repeating
+from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
 from control_plane.logs import configure_logging
 from control_plane.store.database import Database, StoreError
@@ -65,10 +69,19 @@ async def _serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(database.close)
         await database.open(time.time())
         app = build_app(
-            cluster=cluster, settings=settings, credentials=credentials, database=database
+            cluster=cluster,
+            settings=settings,
+            credentials=credentials,
+            database=database,
+            reread=partial(read_credentials, options.credentials),
         )
+        if credentials.tls is not None:
+            await stack.enter_async_context(
+                repeating("certificates", RELOAD_EVERY_S, credentials.tls.check)
+            )
         log.info("serving on %s port %d", node.address, node.port)
-        await uvicorn.Server(_server_config(app)).serve(sockets=[listener])
+        config = _server_config(app, credentials.tls)
+        await uvicorn.Server(config).serve(sockets=[listener])
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -80,10 +93,12 @@ def _listen(address: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {address} port {port}: {error.strerror}") from error
 
 
-def _server_config(app: Starlette) -> uvicorn.Config:
+def _server_config(app: Starlette, tls: ServerTls | None) -> uvicorn.Config:
+    served: ASGIApp = app if tls is None else RoleGuard(app)
     return uvicorn.Config(
-        app,
-        http="httptools",
+        served,
+        http=RoleConnection,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
         ws="none",
         log_config=None,
         access_log=False,
@@ -105,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         "--credentials",
         type=Path,
         required=True,
-        help="directory with service_key, api_key and session_key",
+        help="directory with service_key, api_key and session_key; with tls_cert, tls_key "
+        "and tls_ca too, only mutual TLS is spoken",
     )
     parser.add_argument("--settings", type=Path, help="settings file (YAML)")
     parser.add_argument(

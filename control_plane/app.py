@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import httpx
+from argon2 import Parameters
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from contracts.problems import ProblemError
 from control_plane.background import repeating
 from control_plane.books import Books
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
+from control_plane.entrance import Entrance
 from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
-from control_plane.plane import PRUNE_EVERY_S, Plane
+from control_plane.oidc_provider import OidcProvider, provider_of
+from control_plane.passwords import COST, Passwords
+from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
+from control_plane.routes.admin_limits import AdminLimits
+from control_plane.routes.admin_reports import AdminReports
+from control_plane.routes.admin_users import AdminUsers
 from control_plane.routes.conversations import Talks
 from control_plane.routes.internal import Internal
+from control_plane.routes.oidc import Oidc
 from control_plane.routes.operations import Operations
 from control_plane.routes.sessions import Sessions
+from control_plane.routes.usage import Usage
 from control_plane.sealing import Sealer
 from control_plane.signing import Signer
 from control_plane.store.conversations import Shelf
@@ -56,24 +66,56 @@ def build_app(
     database: Database,
     clock: Callable[[], float] = time.time,
     engine_transport: httpx.AsyncBaseTransport | None = None,
+    password_cost: Parameters = COST,
+    reread: Callable[[], Credentials] | None = None,
 ) -> Starlette:
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
     `database` is open and stays with its owner, who closes it after the lifespan;
     `app.state.plane` is the plane behind the routes.
-    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines.
+    `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
+    `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
+    Raises SettingsError for an OpenID issuer that cannot be one.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
+    plane = _plane(cluster, settings, credentials, database, clock, client, password_cost)
+    issuer = httpx.AsyncClient(trust_env=False)
+    provider = provider_of(settings, credentials.oidc_client_secret, issuer, clock)
+    app = Starlette(
+        routes=_routes(plane, provider, reread),
+        exception_handlers={
+            ProblemError: on_problem,
+            HTTPException: on_http_exception,
+            ClientDisconnect: on_disconnect,
+            Exception: _counting_faults(plane.metrics),
+        },
+        lifespan=_lifespan(plane, cluster, credentials.api_key, (client, issuer)),
+    )
+    app.router.redirect_slashes = False
+    app.state.plane = plane
+    return app
+
+
+def _plane(
+    cluster: Cluster,
+    settings: Settings,
+    credentials: Credentials,
+    database: Database,
+    clock: Callable[[], float],
+    client: httpx.AsyncClient,
+    password_cost: Parameters,
+) -> Plane:
+    """What the routes work with. `client` asks the engines."""
     metrics = Metrics()
     engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
     watch = EngineWatch(engines, client, clock, metrics)
     sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl
-    plane = Plane(
+    return Plane(
         settings=settings,
         service_key=credentials.service_key,
-        signer=Signer(credentials.session_key),
+        signer=Signer(credentials.session_key, credentials.other_session_keys),
         database=database,
         books=Books(
             Ledger(settings.lease_ttl, reserved_s),
@@ -87,35 +129,40 @@ def build_app(
         prober=Prober(engines, client, watch.health, clock, metrics),
         metrics=metrics,
         clock=clock,
+        passwords=Passwords(password_cost),
+        admin_key=credentials.admin_key,
+        ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )
-    app = Starlette(
-        routes=[
-            *Internal(plane).routes(),
-            *Sessions(plane).routes(),
-            *Account(plane).routes(),
-            *Talks(plane).routes(),
-            *Operations(plane).routes(),
-        ],
-        exception_handlers={
-            ProblemError: on_problem,
-            HTTPException: on_http_exception,
-            ClientDisconnect: on_disconnect,
-            Exception: _counting_faults(metrics),
-        },
-        lifespan=_lifespan(plane, cluster, credentials.api_key, client),
-    )
-    app.router.redirect_slashes = False
-    app.state.plane = plane
-    return app
+
+
+def _routes(
+    plane: Plane, provider: OidcProvider | None, reread: Callable[[], Credentials] | None
+) -> list[Route]:
+    entrance = Entrance(plane)
+    return [
+        *Internal(plane).routes(),
+        *Oidc(plane, entrance, provider).routes(),
+        *Sessions(plane, entrance).routes(),
+        *Account(plane).routes(),
+        *Usage(plane).routes(),
+        *Talks(plane).routes(),
+        *Operations(plane).routes(),
+        *AdminUsers(plane).routes(),
+        *AdminLimits(plane).routes(),
+        *AdminReports(plane, reread).routes(),
+    ]
 
 
 def _lifespan(
-    plane: Plane, cluster: Cluster, api_key: str, client: httpx.AsyncClient
+    plane: Plane, cluster: Cluster, api_key: str, clients: Sequence[httpx.AsyncClient]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(client)
+            for client in clients:
+                await stack.enter_async_context(client)
+            stack.callback(plane.passwords.close)
+            stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
             await _prepare(plane, cluster, api_key)
             await stack.enter_async_context(
@@ -125,9 +172,18 @@ def _lifespan(
                 repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
             )
             await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
+            await stack.enter_async_context(
+                repeating("roster", REFRESH_EVERY_S, plane.refresh_roster)
+            )
             yield
 
     return lifespan
+
+
+async def _keep_tally(plane: Plane) -> None:
+    """A store that is away costs the counts of the last minute, not the end in peace."""
+    with suppress(ProblemError):
+        await plane.keep_tally()
 
 
 async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:

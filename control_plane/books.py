@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, IntegrityError
 
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
 from control_plane.allowance import SPANS, Allowance, period_of
 from control_plane.gathered import Gathered
-from control_plane.ledger import Admission, Ledger, OpenGrant
+from control_plane.holdings import Admission, OpenGrant
+from control_plane.ledger import Ledger
 from control_plane.store.database import Database
-from control_plane.store.grants import add_grants, drop_grants, keep_renewals, open_grants
+from control_plane.store.grants import (
+    add_grants,
+    drop_grants,
+    idle_grants,
+    keep_renewals,
+    open_grants,
+)
 from control_plane.store.keeping import Keep, keep_nothing
 from control_plane.store.usage import Settled, settle, used_in, used_tokens
 
-# Calls whose rows are written in one statement at most: bounds how long one waits.
-_TOGETHER: Final = 32
+# Calls for grants, each of some, and settlements that are written in one statement at most:
+# bounds how long one caller waits for others.
+_CALLS_TOGETHER: Final = 32
+_SETTLED_TOGETHER: Final = 512
+_IDS_TOGETHER: Final = 500
+_DAY_S: Final = 86_400.0
+
+
+# What the database says of rows that it will not take at any time.
+NeverKept: TypeAlias = IntegrityError | DataError
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -48,19 +66,19 @@ class Books:
         self._database = database
         self._clock = clock
         self._also_keep = keep
-        self._fresh: Gathered[list[OpenGrant], None] = Gathered(self._keep_fresh, _TOGETHER)
-        self._settled: Gathered[list[Settlement], list[bool]] = Gathered(
-            self._keep_settled, _TOGETHER
-        )
+        self._fresh: Gathered[list[OpenGrant], None] = Gathered(self._keep_fresh, _CALLS_TOGETHER)
+        self._settled: Gathered[Settlement, bool] = Gathered(self._keep_settled, _SETTLED_TOGETHER)
+        # Users whose sums in the ledger may be less than those in the database.
+        self._doubtful: set[str] = set()
 
     async def load(self) -> None:
         """Makes the ledger of what the database has. Raises ProblemError 503."""
         now = self._clock()
-        grants = await self._database.run(open_grants)
-        periods = {period_of(moment, "day") for moment in (now, *(g.created_at for g in grants))}
-        periods |= {period[:7] for period in periods}
-        used = await self._database.run(lambda c: used_in(c, sorted(periods)))
-        self.ledger.load(grants, used)
+        # As a report: it may take longer than a call may.
+        grants = await self._database.read(open_grants)
+        periods = _periods(now, *{grant.created_at // _DAY_S * _DAY_S for grant in grants})
+        used = await self._database.read(lambda c: used_in(c, periods))
+        self.ledger.load(grants, used, now)
 
     async def aclose(self) -> None:
         """Returns when what was under way is written."""
@@ -74,50 +92,70 @@ class Books:
         answers = [self._admit(question, now) for question in asked]
         fresh = [answer.grant for answer in answers if isinstance(answer, Admission)]
         if fresh:
-            await self._keep(fresh)
+            await self._put(fresh)
         return answers
 
-    async def settle_each(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Keeps settlements for good; returns for each whether it was its job's first.
+    async def settle_each(self, settlements: Sequence[Settlement]) -> list[bool | NeverKept]:
+        """Keeps settlements for good; returns for each whether it was its job's first, or why
+        the database will never take it.
 
-        Raises ProblemError 503 when they cannot be kept; to repeat all of them is harmless.
+        Raises ProblemError 503 when they cannot be kept now; to repeat all is harmless.
         """
-        return await self._settled.put(list(settlements)) if settlements else []
+        calls = map(self._settled.add, settlements)
+        results: list[bool | NeverKept] = []
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if not isinstance(result, bool | NeverKept):
+                raise result
+            results.append(result)
+        return results
 
     async def renew(
         self, lease_ids: Sequence[str], allowance_of: Callable[[str], Allowance]
     ) -> list[str]:
-        """Renews leases; returns those that hold no slot."""
+        """Renews leases; returns those that hold no slot. Raises ProblemError 503; the
+        leases live on all the same then, but not through a restart."""
         kept, lost = self.ledger.renew(lease_ids, allowance_of, self._clock())
-        if kept:
-            until = [(grant.id, grant.lease_until) for grant in kept]
-            await self._database.run(lambda c: keep_renewals(c, until))
+        for start in range(0, len(kept), _IDS_TOGETHER):
+            some = kept[start : start + _IDS_TOGETHER]
+            await self._database.run(_renewals(some))
         return lost
 
     async def acquire(
         self, leases: Mapping[str, str], node: str, allowance_of: Callable[[str], Allowance]
     ) -> list[str]:
-        """Takes slots for running jobs, lease id -> user id; returns leases without one."""
+        """Takes slots for running jobs, lease id -> user id; returns leases without one.
+
+        Raises ProblemError 503 when some could not be kept; those that could stay.
+        """
         lost = await self.renew(list(leases), allowance_of)
+        now = self._clock()
+        taken: list[OpenGrant] = []
         refused: list[str] = []
         for lease_id in lost:
             user_id = leases[lease_id]
-            if not await self._acquire(lease_id, user_id, node, allowance_of(user_id)):
+            grant = self.ledger.acquire(lease_id, user_id, node, allowance_of(user_id), now)
+            if grant is None:
                 refused.append(lease_id)
+            else:
+                taken.append(grant)
+        parts = [taken[at : at + _IDS_TOGETHER] for at in range(0, len(taken), _IDS_TOGETHER)]
+        for error in await asyncio.gather(*map(self._put, parts), return_exceptions=True):
+            if error is not None:
+                raise error
         return refused
 
     async def prune(self) -> None:
-        """Forgets grants whose settlement never came. Raises ProblemError 503."""
-        gone = [grant.id for grant in self.ledger.expire(self._clock())]
-        if gone:
-            await self._database.run(lambda c: drop_grants(c, gone))
-
-    async def _acquire(self, lease_id: str, user_id: str, node: str, allowance: Allowance) -> bool:
-        grant = self.ledger.acquire(lease_id, user_id, node, allowance, self._clock())
-        if grant is None:
-            return False
-        await self._keep([grant])
-        return True
+        """Forgets grants whose settlement never came, here and in the database; there also
+        those of callers who were told that they could not be kept. Raises ProblemError 503."""
+        now = self._clock()
+        self.ledger.expire(now)
+        idle = await self._database.read(lambda c: idle_grants(c, now))
+        for start in range(0, len(idle), _IDS_TOGETHER):
+            some = idle[start : start + _IDS_TOGETHER]
+            # The ledger has a grant before the database has it: what it has not is over.
+            gone = [grant_id for grant_id, lease in some if not self.ledger.holds(grant_id, lease)]
+            if gone:
+                await self._database.run(_dropping(gone))
 
     def _admit(self, asked: Asked, now: float) -> Admission | ProblemError:
         try:
@@ -127,54 +165,50 @@ class Books:
         except ProblemError as refusal:
             return refusal
 
-    async def _keep(self, fresh: list[OpenGrant]) -> None:
+    async def _put(self, fresh: list[OpenGrant]) -> None:
         try:
-            await self._fresh.put(fresh)
+            await self._fresh.add(fresh)
         except Exception:
             # Not when cancelled: then they are kept all the same, and free themselves.
             for grant in fresh:
                 self.ledger.undo(grant)
             raise
 
-    async def _keep_fresh(self, entries: list[list[OpenGrant]]) -> list[None]:
+    async def _keep_fresh(self, calls: list[list[OpenGrant]]) -> list[None]:
         # As they are now: the thread must not see what changes meanwhile.
-        rows = [msgspec.structs.replace(grant) for fresh in entries for grant in fresh]
+        rows = [msgspec.structs.asdict(grant) for fresh in calls for grant in fresh]
         await self._database.run(lambda c: add_grants(c, rows))
-        return [None] * len(entries)
+        return [None] * len(calls)
 
-    async def _keep_settled(self, entries: list[list[Settlement]]) -> list[list[bool]]:
-        settlements = [settlement for entry in entries for settlement in entry]
-        firsts = iter(await self._write(settlements))
-        return [[next(firsts) for _ in entry] for entry in entries]
-
-    async def _write(self, settlements: Sequence[Settlement]) -> list[bool]:
+    async def _keep_settled(self, settlements: list[Settlement]) -> list[bool]:
         now = self._clock()
-        batch, open_grants_of = [], []
-        for settlement in settlements:
-            grant = self.ledger.grant_of(
-                settlement.user_id, settlement.grant_id, settlement.lease_id
-            )
-            open_grants_of.append(grant)
-            # A broker's clock may be ahead: what is used is never counted in the future.
-            granted_at = grant.created_at if grant else min(settlement.created_at, now)
-            batch.append(
-                Settled(
-                    settlement=settlement,
-                    granted_at=granted_at,
-                    grant_id=grant.id if grant else None,
-                )
-            )
-        firsts = await self._database.run(lambda c: self._settle(c, batch, now), durable=True)
-        again = set()
-        for entry, grant, first in zip(batch, open_grants_of, firsts, strict=True):
-            user_id = entry.settlement.user_id
-            if first or (grant is not None and self.ledger.is_open(grant)):
-                used = used_tokens(entry.settlement)
-                self.ledger.settled(user_id, grant, entry.granted_at, used)
+        ended = [
+            self.ledger.grant_of(entry.user_id, entry.grant_id, entry.lease_id)
+            for entry in settlements
+        ]
+        batch = [
+            _settled(entry, grant, now) for entry, grant in zip(settlements, ended, strict=True)
+        ]
+        users = {entry.user_id for entry in settlements}
+        try:
+            firsts = await self._database.run(lambda c: self._settle(c, batch, now), durable=True)
+        except Exception:
+            # It may have been kept all the same.
+            self._doubtful |= users
+            raise
+        for entry, grant, first in zip(batch, ended, firsts, strict=True):
+            if grant is not None:
+                self.ledger.close(grant)
+            if first:
+                tokens = used_tokens(entry.settlement)
+                self.ledger.add(entry.settlement.user_id, entry.granted_at, tokens)
             else:
-                again.add(user_id)
-        if again:
-            await self._look_up(again, now)
+                # Perhaps one whose commit was not heard of.
+                self._doubtful.add(entry.settlement.user_id)
+        if self._doubtful:
+            # They are kept, whatever comes of this: it is done again with the next ones.
+            with suppress(ProblemError):
+                await self._look_up(now)
         return firsts
 
     def _settle(self, connection: Connection, batch: Sequence[Settled], now: float) -> list[bool]:
@@ -184,9 +218,35 @@ class Books:
                 self._also_keep(connection, entry.settlement, now)
         return firsts
 
-    async def _look_up(self, user_ids: set[str], now: float) -> None:
-        """A repeated settlement may be one whose commit was not heard of: its sums are in
-        the database and not in the ledger."""
-        periods = [period_of(now, span) for span in SPANS]
-        users = sorted(user_ids)
-        self.ledger.load((), await self._database.run(lambda c: used_in(c, periods, users)))
+    async def _look_up(self, now: float) -> None:
+        """Takes the sums of doubtful users from the database. Runs between two batches of
+        settlements, so that the sums are of now."""
+        users = sorted(self._doubtful)[:_IDS_TOGETHER]
+        self.ledger.set_used(await self._database.run(lambda c: used_in(c, _periods(now), users)))
+        self._doubtful.difference_update(users)
+
+
+def _periods(*moments: float) -> list[str]:
+    """The days and months of these moments, and of the days before them."""
+    both = [moment - back for moment in moments for back in (0.0, _DAY_S)]
+    return sorted({period_of(moment, span) for moment in both for span in SPANS})
+
+
+def _settled(settlement: Settlement, grant: OpenGrant | None, now: float) -> Settled:
+    """A job counts for the period in which it was granted. Where that is not known, because
+    a broker decided alone or its lease was taken again, for that of the broker's clock, which
+    may be ahead: never for the future."""
+    granted_at = min(settlement.created_at, now)
+    if grant is not None and grant.requests:
+        granted_at = grant.created_at
+    grant_id = grant.id if grant else None
+    return Settled(settlement=settlement, granted_at=granted_at, grant_id=grant_id)
+
+
+def _renewals(grants: Sequence[OpenGrant]) -> Callable[[Connection], None]:
+    ids, until = [grant.id for grant in grants], grants[0].lease_until
+    return lambda connection: keep_renewals(connection, ids, until)
+
+
+def _dropping(ids: Sequence[str]) -> Callable[[Connection], None]:
+    return lambda connection: drop_grants(connection, ids)

@@ -14,8 +14,9 @@ from contracts.problems import ProblemError
 from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
 from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
-from control_plane.ledger import Admission, OpenGrant
+from control_plane.holdings import Admission, OpenGrant
 from control_plane.plane import Plane
+from control_plane.settlements import check_name
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -70,16 +71,18 @@ class Granting:
 
     def _choose(self, question: GrantRequest, now: float) -> Choice | ProblemError:
         """Who may what, on which engine; nothing is taken yet."""
-        plane, asked = self._plane, question.request
+        plane, asked, actor = self._plane, question.request, "nobody"
         try:
+            check_name("node", question.node)
             proof = examine(question.credential, plane.signer.public_keys, now)
             identity = plane.roster.identify(proof, now)
+            actor = identity.user_id
             require_scope(identity, SCOPE_GENERATE)
             model = find_model(plane.models, asked.model, identity.tier)
             limits = limits_for(asked, plane.limits)
             engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
         except ProblemError as problem:
-            return problem
+            return self._refused(actor, problem)
         fresh = _fresh_grant(identity.user_id, question.node, model.id)
         allowance = plane.roster.allowance(identity.user_id)
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
@@ -87,7 +90,7 @@ class Granting:
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:
         if isinstance(admitted, ProblemError):
-            return admitted
+            return self._refused(choice.identity.user_id, admitted)
         plane, grant = self._plane, admitted.grant
         return Grant(
             grant_id=grant.id,
@@ -104,6 +107,10 @@ class Granting:
             lease=Lease(id=grant.lease_id, ttl_s=plane.settings.lease_ttl),
             reservation=Reservation(tokens=grant.tokens),
         )
+
+    def _refused(self, actor: str, problem: ProblemError) -> ProblemError:
+        self._plane.tally.add(actor, "grant", problem.code, self._plane.clock())
+        return problem
 
 
 def _fresh_grant(user_id: str, node: str, model: str) -> OpenGrant:

@@ -6,7 +6,8 @@ when the process starts, and what is not in the database never was (`undo`).
 
 A stream's slot is live while `lease_until > now`: a holder that dies stops renewing, and
 its slot is free one TTL after its last renewal. Its tokens stay set aside until the
-settlement says what was used, or until `reserved_until` when none ever comes.
+settlement says what was used, or until `reserved_until` when none ever comes. A job
+counts for the day and the month in which it was granted, whenever it ends.
 """
 
 from __future__ import annotations
@@ -14,76 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
+from control_plane.allowance import SPANS, UNITS, Allowance, Span, Unit, period_of
+from control_plane.holdings import Account, Admission, OpenGrant
+from control_plane.refusals import quota_exceeded, too_many_streams
 
-from contracts.problems import ProblemError
-from control_plane.allowance import SPANS, Allowance, Span, Unit, ends_at, period_of
-
-_SECONDS: Final[dict[Span, int]] = {"day": 86_400, "month": 2_592_000}
-
-
-class OpenGrant(msgspec.Struct, kw_only=True):
-    """A job that was granted and is not settled. `tokens` are set aside for it.
-
-    Of a lease that was taken again for a running job only the slot is known: its `id` is
-    that of the lease then, and no request is counted before its settlement.
-    """
-
-    id: str
-    lease_id: str
-    user_id: str
-    node: str
-    model: str
-    tokens: int
-    created_at: float
-    lease_until: float
-    reserved_until: float
-
-    @property
-    def requests(self) -> int:
-        """Requests that it counts for until it is settled."""
-        return 0 if self.id == self.lease_id else 1
-
-
-class Admission(msgspec.Struct, frozen=True):
-    """Leave for one job. `limited`: the quota made `max_tokens` smaller than was asked."""
-
-    grant: OpenGrant
-    max_tokens: int
-    limited: bool
-
-
-class Sums(msgspec.Struct):
-    """Used and set aside in one period."""
-
-    requests: int = 0
-    tokens: int = 0
-    open_requests: int = 0
-    open_tokens: int = 0
-
-    def taken(self, unit: Unit) -> int:
-        """What is not left any more."""
-        if unit == "requests":
-            return self.requests + self.open_requests
-        return self.tokens + self.open_tokens
-
-
-class _Account(msgspec.Struct):
-    """One user. `open` by grant id, `periods` by name."""
-
-    open: dict[str, OpenGrant] = {}
-    periods: dict[str, Sums] = {}
-
-    def sums(self, period: str) -> Sums:
-        return self.periods.setdefault(period, Sums())
-
-    def live(self, now: float) -> int:
-        return sum(grant.lease_until > now for grant in self.open.values())
-
-    def full(self, allowance: Allowance, now: float) -> bool:
-        """Exact only where it matters: a user may have thousands of streams."""
-        limit = allowance.streams
-        return limit is not None and len(self.open) >= limit and self.live(now) >= limit
+# The sums of yesterday stay, for a clock that is set back a little.
+_KEPT_S: Final = 86_400.0
 
 
 class Ledger:
@@ -93,18 +30,29 @@ class Ledger:
     def __init__(self, lease_ttl: float, reserved_s: float) -> None:
         self._lease_ttl = lease_ttl
         self._reserved_s = reserved_s
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
+        # In the order of their times: all are set aside for equally long.
         self._by_lease: dict[str, OpenGrant] = {}
+        self._expired_at = 0.0
+        self._kept: set[str] = set()
 
     def load(
-        self, open_grants: Iterable[OpenGrant], used: Iterable[tuple[str, str, int, int]]
+        self,
+        open_grants: Iterable[OpenGrant],
+        used: Iterable[tuple[str, str, int, int]],
+        now: float,
     ) -> None:
         """What the database has: grants that are open, and (user, period, requests, tokens)."""
+        self.set_used(used)
+        for grant in sorted(open_grants, key=lambda grant: grant.created_at):
+            self._put(grant)
+        self._shorten(now)
+
+    def set_used(self, used: Iterable[tuple[str, str, int, int]]) -> None:
+        """Sums as the database has them: (user, period, requests, tokens)."""
         for user_id, period, requests, tokens in used:
             sums = self._account(user_id).sums(period)
             sums.requests, sums.tokens = requests, tokens
-        for grant in open_grants:
-            self._put(grant)
 
     def admit(
         self,
@@ -121,14 +69,8 @@ class Ledger:
         account = self._account(grant.user_id)
         if account.full(allowance, now):
             raise too_many_streams(allowance.streams or 0)
-        self._check_requests(account, allowance, now)
-        left = self._tokens_left(account, allowance, now)
-        granted = max_tokens
-        if left is not None:
-            tokens, span, limit = left
-            if tokens - prompt_tokens < 1:
-                raise quota_exceeded("tokens", span, limit, max(0, tokens), now)
-            granted = min(max_tokens, tokens - prompt_tokens)
+        left = _tokens_left(account, allowance, prompt_tokens + 1, now)
+        granted = max_tokens if left is None else min(max_tokens, left - prompt_tokens)
         grant.tokens = prompt_tokens + granted
         grant.created_at = now
         grant.lease_until = now + self._lease_ttl
@@ -150,7 +92,7 @@ class Ledger:
         """
         kept: list[OpenGrant] = []
         lost: list[str] = []
-        for lease_id in lease_ids:
+        for lease_id in dict.fromkeys(lease_ids):
             grant = self._by_lease.get(lease_id)
             if grant is None or not self._may_go_on(grant, allowance_of, now):
                 lost.append(lease_id)
@@ -162,9 +104,9 @@ class Ledger:
     def acquire(
         self, lease_id: str, user_id: str, node: str, allowance: Allowance, now: float
     ) -> OpenGrant | None:
-        """A slot for a job that runs without one; None when the user has none left."""
-        account = self._account(user_id)
-        if account.full(allowance, now):
+        """A slot for a job that runs without one. None when the user has none left, or when
+        the lease is known, so that `renew` decides."""
+        if lease_id in self._by_lease or self._account(user_id).full(allowance, now):
             return None
         grant = OpenGrant(
             id=lease_id,
@@ -186,38 +128,38 @@ class Ledger:
         found = account.open.get(grant_id) if account else None
         return found or self._by_lease.get(lease_id)
 
-    def is_open(self, grant: OpenGrant) -> bool:
-        """Does the ledger still have this very grant?"""
-        account = self._accounts.get(grant.user_id)
-        return account is not None and account.open.get(grant.id) is grant
+    def holds(self, grant_id: str, lease_id: str) -> bool:
+        """Is this grant open, with this lease?"""
+        found = self._by_lease.get(lease_id)
+        return found is not None and found.id == grant_id
 
-    def settled(self, user_id: str, open_grant: OpenGrant | None, at: float, tokens: int) -> None:
-        """A job that was granted at Unix time `at` has used `tokens`."""
-        if open_grant is not None:
-            self._take_away(open_grant)
+    def close(self, grant: OpenGrant) -> None:
+        """The grant's job has ended: nothing is set aside for it any more. Idempotent."""
+        self._take_away(grant)
+
+    def add(self, user_id: str, granted_at: float, tokens: int) -> None:
+        """A job that was granted at Unix time `granted_at` has used `tokens`."""
         account = self._account(user_id)
         for span in SPANS:
-            sums = account.sums(period_of(at, span))
+            sums = account.sums(period_of(granted_at, span))
             sums.requests += 1
             sums.tokens += tokens
 
     def expire(self, now: float) -> list[OpenGrant]:
         """Forgets grants whose settlement never came, and periods that are over; returns
         the grants."""
-        current = {period_of(now, span) for span in SPANS}
+        if now < self._expired_at:
+            self._shorten(now)
+        self._expired_at = now
+        self._forget_periods(now)
         gone: list[OpenGrant] = []
-        for user_id, account in list(self._accounts.items()):
-            expired = [g for g in account.open.values() if g.reserved_until <= now]
-            for grant in expired:
-                self._take_away(grant)
-            gone += expired
-            needed = current | {
-                period_of(g.created_at, span) for g in account.open.values() for span in SPANS
-            }
-            for period in [name for name in account.periods if name not in needed]:
-                del account.periods[period]
-            if not account.open and not account.periods:
-                del self._accounts[user_id]
+        for grant in self._by_lease.values():
+            if grant.reserved_until > now:
+                break
+            if grant.lease_until <= now:  # whoever renews it still runs it
+                gone.append(grant)
+        for grant in gone:
+            self._take_away(grant)
         return gone
 
     def live_streams(self, user_id: str, now: float) -> int:
@@ -235,8 +177,8 @@ class Ledger:
         sums = account.periods.get(period_of(now, span)) if account else None
         return sums.taken(unit) if sums else 0
 
-    def _account(self, user_id: str) -> _Account:
-        return self._accounts.setdefault(user_id, _Account())
+    def _account(self, user_id: str) -> Account:
+        return self._accounts.setdefault(user_id, Account())
 
     def _put(self, grant: OpenGrant) -> None:
         account = self._account(grant.user_id)
@@ -265,52 +207,41 @@ class Ledger:
         limit = allowance_of(grant.user_id).streams
         return limit is None or self._account(grant.user_id).live(now) < limit
 
-    def _check_requests(self, account: _Account, allowance: Allowance, now: float) -> None:
-        for span in SPANS:
-            limit = allowance.limit("requests", span)
-            if limit is not None and account.sums(period_of(now, span)).taken("requests") >= limit:
-                raise quota_exceeded("requests", span, limit, 0, now)
+    def _shorten(self, now: float) -> None:
+        """The clock was set back: nothing is held for longer than if it was taken now."""
+        for grant in self._by_lease.values():
+            grant.lease_until = min(grant.lease_until, now + self._lease_ttl)
+            grant.reserved_until = min(grant.reserved_until, now + self._reserved_s)
 
-    def _tokens_left(
-        self, account: _Account, allowance: Allowance, now: float
-    ) -> tuple[int, Span, int] | None:
-        """The scarcest: what is left, of which span, of how many. None: unlimited."""
-        found: tuple[int, Span, int] | None = None
-        for span in SPANS:
-            limit = allowance.limit("tokens", span)
+    def _forget_periods(self, now: float) -> None:
+        kept = {period_of(moment, span) for moment in (now, now - _KEPT_S) for span in SPANS}
+        if kept == self._kept:
+            return
+        self._kept = kept
+        for user_id, account in list(self._accounts.items()):
+            running = account.open.values()
+            needed = kept | {period_of(g.created_at, span) for g in running for span in SPANS}
+            account.periods = {
+                name: sums for name, sums in account.periods.items() if name in needed
+            }
+            if not account.open and not account.periods:
+                del self._accounts[user_id]
+
+
+def _tokens_left(account: Account, allowance: Allowance, least: int, now: float) -> int | None:
+    """How many tokens may be set aside, None: any number. Raises ProblemError
+    `quota_exceeded` where it is less than `least`, or no request is left."""
+    found: int | None = None
+    # The month first: of two that are used up the one that ends later is told.
+    for span in reversed(SPANS):
+        sums = account.sums(period_of(now, span))
+        for unit in UNITS:
+            limit = allowance.limit(unit, span)
             if limit is None:
                 continue
-            left = limit - account.sums(period_of(now, span)).taken("tokens")
-            if found is None or left < found[0]:
-                found = (left, span, limit)
-        return found
-
-
-def too_many_streams(limit: int) -> ProblemError:
-    """What a user with every slot taken is told."""
-    return ProblemError(
-        "too_many_streams",
-        f"At most {limit} streams may run at once; end one, or wait for one to end.",
-        fields={
-            "RateLimit-Policy": f'"streams";q={limit};qu="concurrent-requests"',
-            "RateLimit": '"streams";r=0',
-        },
-    )
-
-
-def quota_exceeded(unit: Unit, span: Span, limit: int, left: int, now: float) -> ProblemError:
-    """What a user is told who has too little left for one more token or request.
-
-    Fields as in draft-ietf-httpapi-ratelimit-headers-10, the partition being the caller.
-    """
-    wait = max(1, int(ends_at(now, span) - now) + 1)
-    name = f'"{unit}-{span}"'
-    return ProblemError(
-        "quota_exceeded",
-        f"The {unit} of this {span} ({limit}) are used up or set aside for running jobs.",
-        retry_after=wait,
-        fields={
-            "RateLimit-Policy": f'{name};q={limit};w={_SECONDS[span]};qu="{unit}"',
-            "RateLimit": f"{name};r={left};t={wait}",
-        },
-    )
+            left = limit - sums.taken(unit)
+            if left < (1 if unit == "requests" else least):
+                raise quota_exceeded(unit, span, limit, max(0, left), now)
+            if unit == "tokens":
+                found = left if found is None else min(found, left)
+    return found

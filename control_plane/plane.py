@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from sqlalchemy import Connection
 
 from contracts.policy import PolicyLimits, PolicyModel
 from contracts.problems import ProblemError
@@ -12,15 +15,21 @@ from control_plane.books import Books
 from control_plane.engines import EngineWatch
 from control_plane.grants import pacing_of, policy_limits
 from control_plane.metrics import Metrics
+from control_plane.passwords import Passwords
 from control_plane.prober import Prober
 from control_plane.roster import Roster, read_rows
 from control_plane.signing import Signer
+from control_plane.store.audit import note, prune_audit
 from control_plane.store.conversations import Shelf, prune_conversations
 from control_plane.store.database import Database
+from control_plane.store.logins import prune_logins
 from control_plane.store.tokens import prune_tokens
+from control_plane.tally import Tally
+from control_plane.throttle import LoginThrottle
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
+REFRESH_EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True, repr=False)
@@ -39,8 +48,14 @@ class Plane:
     prober: Prober
     metrics: Metrics
     clock: Callable[[], float]
+    passwords: Passwords
     shelf: Shelf | None = None
+    admin_key: str | None = None
+    ingresses: frozenset[str] = frozenset()
+    throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    tally: Tally = field(default_factory=Tally)
     models: list[PolicyModel] = field(default_factory=list)
+    roster_stale: bool = False
 
     @property
     def limits(self) -> PolicyLimits:
@@ -55,15 +70,39 @@ class Plane:
     async def reload_roster(self) -> None:
         """After every change to users, keys or tokens. Raises ProblemError 503."""
         now = self.clock()
+        self.roster_stale = True
         self.roster.load(await self.database.run(lambda c: read_rows(c, now)))
+        self.roster_stale = False
+
+    async def refresh_roster(self) -> None:
+        """Makes good a reload that failed: a key that was revoked must not live on."""
+        if self.roster_stale:
+            with suppress(ProblemError):
+                await self.reload_roster()
 
     async def prune(self) -> None:
         """Forgets what has expired for good. A store that is busy now is asked again later."""
         now = self.clock()
         try:
             await self.books.prune()
-            await self.database.run(lambda c: prune_tokens(c, now))
-            keep_s = self.settings.conversations_keep
-            await self.database.run(lambda c: prune_conversations(c, keep_s, now))
+            await self.database.run(lambda c: self._prune(c, now))
+            await self.keep_tally()
+            # Also for a change that was kept, though its caller was told that it was not.
+            await self.reload_roster()
         except ProblemError:
             return
+
+    def _prune(self, connection: Connection, now: float) -> None:
+        prune_tokens(connection, now)
+        prune_logins(connection, now)
+        prune_audit(connection, now - self.settings.audit_keep)
+        prune_conversations(connection, self.settings.conversations_keep, now)
+
+    async def keep_tally(self) -> None:
+        """Writes what was counted into the audit log. Raises ProblemError 503."""
+        entries = self.tally.take()
+        try:
+            await self.database.run(lambda c: note(c, *entries))
+        except ProblemError:
+            self.tally.restore(entries)
+            raise

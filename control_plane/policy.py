@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from contracts.policy import KeyEntry, PolicyLimits, PolicyModel, PolicySnapshot
+from control_plane.roster import Roster
 
 
 def build_snapshot(
@@ -37,6 +38,27 @@ def build_snapshot(
     canonical = msgspec.json.encode(content, order="deterministic")
     version = hashlib.sha256(canonical).hexdigest()[:32]
     return msgspec.structs.replace(content, version=version, issued_at=now)
+
+
+class KeptSnapshot:
+    """The last snapshot, built anew only when something in it may have changed: brokers ask
+    all the time, and the keys of all users are in it."""
+
+    def __init__(self) -> None:
+        self._snapshot: PolicySnapshot | None = None
+        self._made_of: object = None
+        self._from = self._until = 0.0
+
+    def get(self, roster: Roster, now: float, **rest: Any) -> PolicySnapshot:
+        """As of `now`; `rest` is what `build_snapshot` wants to know besides."""
+        made_of = (roster.version, rest)
+        snapshot = self._snapshot
+        if snapshot is None or made_of != self._made_of or not self._from <= now < self._until:
+            keys, revoked = roster.key_entries(now), sorted(roster.revoked)
+            snapshot = build_snapshot(keys=keys, revoked=revoked, now=now, **rest)
+            self._snapshot, self._made_of = snapshot, made_of
+            self._from, self._until = now, roster.next_expiry(now)
+        return msgspec.structs.replace(snapshot, issued_at=now)
 
 
 def etag(version: str) -> str:

@@ -7,6 +7,7 @@ change; so a credential costs a look into a dictionary, here and in the policy s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import msgspec
 from sqlalchemy import Connection
@@ -83,6 +84,11 @@ class Roster:
             for key_hash, (_, entry) in self._rows.keys.items()
             if entry.expires_at is None or entry.expires_at > now
         }
+
+    def next_expiry(self, now: float) -> float:
+        """When the next key ends, Unix seconds; infinite when none does."""
+        ends = (entry.expires_at for _, entry in self._rows.keys.values())
+        return min((end for end in ends if end is not None and end > now), default=inf)
 
     @property
     def revoked(self) -> frozenset[str]:

@@ -12,15 +12,18 @@ from control_plane.conversations import is_conversation_id
 
 _TOKENS_MAX: Final = 1 << 31
 _ID_MAX: Final = 256
+_TIME_MAX: Final = 253_402_300_799.0  # the end of the year 9999, the last that has a name
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _REQUIRED: Final = ("job_id", "user_id")
-_NAMES: Final = (*_REQUIRED, "grant_id", "lease_id", "model", "engine", "node")
+_OPTIONAL: Final = ("grant_id", "lease_id", "model", "engine", "node", "code")
+_NAMES: Final = (*_REQUIRED, *_OPTIONAL)
+_TIMES: Final = ("created_at", "first_token_at", "ended_at")
 
 
 def check_settlement(settlement: Settlement) -> None:
-    """Raises ProblemError `invalid_request` for a count or name that no job can have.
+    """Raises ProblemError `invalid_request` for a count, name or time that no job can have.
 
-    Times are taken as told: after a takeover they come from two brokers' clocks.
+    Times are in no order: after a takeover they come from two brokers' clocks.
     """
     for name in _COUNTS:
         if not 0 <= getattr(settlement.usage, name) <= _TOKENS_MAX:
@@ -29,8 +32,18 @@ def check_settlement(settlement: Settlement) -> None:
         if not getattr(settlement, name):
             raise _wrong(name, "must not be empty")
     for name in _NAMES:
-        if len(getattr(settlement, name)) > _ID_MAX:
-            raise _wrong(name, f"may have {_ID_MAX} characters at most")
+        check_name(name, getattr(settlement, name) or "")
+    for name in _TIMES:
+        if not 0 <= (getattr(settlement, name) or 0) <= _TIME_MAX:
+            raise _wrong(name, "must be Unix seconds")
+
+
+def check_name(field: str, value: str) -> None:
+    """Raises ProblemError `invalid_request` for what no database keeps as a name."""
+    if len(value) > _ID_MAX:
+        raise _wrong(field, f"may have {_ID_MAX} characters at most")
+    if "\0" in value:
+        raise _wrong(field, "must not have a zero character")
 
 
 def tidied(settlement: Settlement) -> Settlement:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
 from control_plane.plane import Plane
 from control_plane.settlements import check_settlement, tidied
+
+log = logging.getLogger(__name__)
 
 
 class Settling:
@@ -19,7 +22,8 @@ class Settling:
     async def settle(self, settlement: Settlement) -> None:
         """Writes the usage of an ended job. Raises ProblemError."""
         check_settlement(settlement)
-        await self._write([tidied(settlement)])
+        if refused := await self._write([tidied(settlement)]):
+            raise ProblemError("invalid_request", refused[settlement.job_id])
 
     async def settle_each(self, settlements: Sequence[Settlement]) -> dict[str, str]:
         """Writes what no rule forbids; job id -> reason of what can never be written.
@@ -35,13 +39,19 @@ class Settling:
                 refused[settlement.job_id] = problem.detail
             else:
                 sound.append(tidied(settlement))
-        await self._write(sound)
-        return refused
+        return refused | await self._write(sound)
 
-    async def _write(self, settlements: Sequence[Settlement]) -> None:
-        firsts = await self._plane.books.settle_each(settlements)
-        for settlement, first in zip(settlements, firsts, strict=True):
-            self._count(settlement, first=first)
+    async def _write(self, settlements: Sequence[Settlement]) -> dict[str, str]:
+        refused: dict[str, str] = {}
+        results = await self._plane.books.settle_each(settlements)
+        for settlement, result in zip(settlements, results, strict=True):
+            if isinstance(result, bool):
+                self._count(settlement, first=result)
+            else:
+                # No rule of ours forbids it: one is missing.
+                log.error("the settlement of %s cannot be kept: %r", settlement.job_id, result)
+                refused[settlement.job_id] = "It cannot be kept."
+        return refused
 
     def _count(self, settlement: Settlement, *, first: bool) -> None:
         metrics, usage = self._plane.metrics, settlement.usage

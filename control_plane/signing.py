@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from contracts.policy import SessionClaims
 from contracts.tokens import ALGORITHM, load_public_keys, public_jwk
@@ -15,11 +18,15 @@ from control_plane.auth import Identity
 
 
 class Signer:
-    """Holds the private key. Its repr shows the public `kid` only."""
+    """Holds the private key. Its repr shows the public `kid` only.
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    `others` sign nothing here: one that will, which everybody must know before, and one
+    that did, until its last token has expired.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey, others: Sequence[Ed25519PrivateKey] = ()) -> None:
         self._key = key
-        self.jwks: list[dict[str, Any]] = [public_jwk(key.public_key())]
+        self.jwks: list[dict[str, Any]] = [public_jwk(k.public_key()) for k in (key, *others)]
         self.public_keys = load_public_keys(self.jwks)
         self.kid: str = self.jwks[0]["kid"]
 
@@ -30,6 +37,11 @@ class Signer:
         """The claims as a compact JWT with our `kid`."""
         payload = msgspec.to_builtins(claims)
         return jwt.encode(payload, self._key, algorithm=ALGORITHM, headers={"kid": self.kid})
+
+    def derive(self, purpose: str) -> bytes:
+        """32 secret bytes for another purpose; they change with the key that signs."""
+        derivation = HKDF(SHA256(), 32, salt=None, info=f"okome {purpose}".encode())
+        return derivation.derive(self._key.private_bytes_raw())
 
 
 def new_session(identity: Identity, ttl_s: float, now: float) -> SessionClaims:

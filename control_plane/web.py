@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _PLACE: Final = re.compile(r"at `\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"required field `([^`]*)`")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CODES_BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -41,6 +42,21 @@ def parse(body: bytes, kind: type[T]) -> T:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError("invalid_json", "The body cannot be read as JSON.") from error
+
+
+def path_id(request: Request, name: str) -> str:
+    """The id in the path. Raises ProblemError `not_found` for what none of ours can be."""
+    text: str = request.path_params[name]
+    if not _ID.fullmatch(text):
+        raise ProblemError("not_found", "There is nothing of this name.")
+    return text
+
+
+def plain_text(text: str, field: str) -> str:
+    """`text` as it is. Raises ProblemError `invalid_request` for what no database keeps."""
+    if "\0" in text:
+        raise ProblemError("invalid_request", f"{field} must not hold a NUL.", field=field)
+    return text
 
 
 def _invalid(message: str) -> ProblemError:

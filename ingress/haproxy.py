@@ -35,7 +35,21 @@ class Limits:
     job_deadline: float
 
 
-def render(cluster: Cluster, node: Node, limits: Limits) -> str:
+@dataclass(frozen=True, slots=True)
+class ControlTls:
+    """How the control plane is reached behind mutual TLS: paths of PEM files.
+
+    `cert` holds certificate (role `okome:ingress`) and key in one. The other side's
+    certificate must be of an authority in `ca` and name its node as a DNS name.
+    """
+
+    cert: str
+    ca: str
+
+
+def render(
+    cluster: Cluster, node: Node, limits: Limits, control_tls: ControlTls | None = None
+) -> str:
     """The whole haproxy.cfg of the ingress `node`."""
     sections = [
         _global(),
@@ -45,7 +59,7 @@ def render(cluster: Cluster, node: Node, limits: Limits) -> str:
         _programs(cluster),
         _browsers(cluster),
         _jobs(cluster),
-        _control(cluster),
+        _control(cluster, control_tls),
     ]
     return "\n".join(_section(lines) for lines in sections)
 
@@ -227,8 +241,11 @@ def _home_serves(cluster: Cluster, name: str) -> str:
     return f"{at_home} {{ srv_is_up(programs/{name}) }}"
 
 
-def _control(cluster: Cluster) -> list[str]:
+def _control(cluster: Cluster, tls: ControlTls | None) -> list[str]:
     (node,) = cluster.role("control")
+    channel = ""
+    if tls is not None:
+        channel = f' ssl verify required verifyhost {node.name} ca-file "{tls.ca}" crt "{tls.cert}"'
     return [
         "backend control",
         *(http_error(status, problem) for status, problem in CONTROL.items()),
@@ -236,7 +253,7 @@ def _control(cluster: Cluster) -> list[str]:
         "timeout server 15s",
         *_check("/readyz"),
         "default-server check inter 500ms fall 2 rise 1",
-        f"server {node.name} {node.address}:{node.port}",
+        f"server {node.name} {node.address}:{node.port}{channel}",
     ]
 
 

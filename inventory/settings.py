@@ -23,6 +23,7 @@ class SettingsError(Exception):
 
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Long = Annotated[float, Meta(ge=60, le=31_536_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 32)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
@@ -123,9 +124,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_ttl: Annotated[
         Seconds, Meta(description="Seconds a stream slot is held without renewal.")
     ] = 30.0
-    session_ttl: Annotated[Seconds, Meta(description="Seconds a browser session is valid.")] = (
-        43_200.0
-    )
+    session_ttl: Annotated[
+        Seconds, Meta(description="Seconds a session token is valid; a login renews it.")
+    ] = 3600.0
+    login_ttl: Annotated[
+        Long, Meta(description="Seconds a browser stays signed in after it was last used.")
+    ] = 2_592_000.0
+    login_max: Annotated[
+        Long, Meta(description="Seconds a browser stays signed in at most, used or not.")
+    ] = 7_776_000.0
+    audit_keep: Annotated[Long, Meta(description="Seconds the audit log is kept.")] = 7_776_000.0
+    oidc_issuer: Annotated[
+        str,
+        Meta(description="Issuer (URL) of the OpenID Connect login; empty: there is none."),
+    ] = ""
+    oidc_client_id: Annotated[str, Meta(description="Our client id at that issuer.")] = ""
+    oidc_tier: Annotated[
+        str,
+        Meta(description="Tier of users made at their first OpenID login; empty: none are made."),
+    ] = ""
     conversations_keep: Annotated[
         float,
         Meta(

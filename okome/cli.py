@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from okome.admin import keys, logins, quotas, reports, users
+
 app = typer.Typer(
     name="okome",
     help="Stream LLM tokens on a LAN. `okome up` runs a whole cluster on this machine: ingress, "
@@ -25,6 +27,10 @@ redis_app = typer.Typer(
     help="The log's Redis Cluster, where the durability is `replicated`.", no_args_is_help=True
 )
 app.add_typer(redis_app, name="redis")
+app.add_typer(users.app, name="user")
+app.add_typer(keys.app, name="key")
+app.add_typer(quotas.app, name="quota")
+app.add_typer(logins.app, name="session")
 
 Inventory = Annotated[
     Path | None,
@@ -185,6 +191,10 @@ def settings(
         print_json(settings_json())
     else:
         typer.echo(settings_markdown() if markdown else settings_table(), nl=False)
+
+
+app.command()(reports.usage)
+app.command()(reports.audit)
 
 
 @redis_app.command("config")

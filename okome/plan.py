@@ -62,9 +62,12 @@ class Arguments:
 
 
 def make_plan(
-    cluster: Cluster, paths: Paths, programs: Programs, arguments: Arguments
+    cluster: Cluster, paths: Paths, programs: Programs, arguments: Arguments, *, tls: bool = False
 ) -> list[ProcessSpec]:
-    """Every process of `cluster`, in the order in which they are shown."""
+    """Every process of `cluster`, in the order in which they are shown.
+
+    `tls`: the control plane listens behind mutual TLS.
+    """
     plan = [_ingress(node, cluster, paths, programs) for node in _ingress_nodes(cluster, programs)]
     redis = [_redis(cluster, store, paths, programs) for store in cluster.log_stores()]
     after = tuple(spec.name for spec in redis)
@@ -74,7 +77,8 @@ def make_plan(
         for worker in range(node.workers)
     ]
     plan += redis
-    plan += [_control(node, paths, arguments) for node in cluster.role("control")]
+    scheme = "https" if tls else "http"
+    plan += [_control(node, paths, arguments, scheme) for node in cluster.role("control")]
     plan += [_engine(node, paths, programs) for node in cluster.role("core_gpu")]
     return plan
 
@@ -174,14 +178,14 @@ def _redis(cluster: Cluster, store: LogStore, paths: Paths, programs: Programs) 
     )
 
 
-def _control(node: Node, paths: Paths, arguments: Arguments) -> ProcessSpec:
+def _control(node: Node, paths: Paths, arguments: Arguments, scheme: str) -> ProcessSpec:
     return ProcessSpec(
         name=node.name,
         node=node.name,
         role="control",
         address=node.address,
         port=node.port,
-        ready_url=f"http://{node.address}:{node.port}/readyz",
+        ready_url=f"{scheme}://{node.address}:{node.port}/readyz",
         argv=(
             *_python("control_plane"),
             *("--inventory", str(paths.inventory), "--state", str(paths.of_process(node.name))),

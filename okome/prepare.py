@@ -9,12 +9,13 @@ from pathlib import Path
 
 import yaml
 
-from ingress.haproxy import Limits
+from ingress.haproxy import ControlTls, Limits
 from ingress.haproxy import render as render_haproxy
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
 from inventory.settings import Settings, load_settings
-from okome.credentials import ensure_credentials
+from inventory.tls import TlsFiles, client_context, tls_files
+from okome.credentials import ensure_credentials, write_secret
 from okome.derive import OwnEngine, derive, write_inventory
 from okome.engine_check import engine_fault
 from okome.errors import OkomeError
@@ -72,7 +73,8 @@ def prepare(
     programs = _programs(options, environment, report)
     cluster = _write_inventory(options, paths, programs)
     arguments = Arguments(options.settings, options.assignments)
-    plan = make_plan(cluster, paths, programs, arguments)
+    tls = tls_files(paths.credentials)
+    plan = make_plan(cluster, paths, programs, arguments, tls=tls is not None)
     if busy := taken(listen for spec in plan for listen in spec.listens):
         raise OkomeError(busy[0])
     ensure_credentials(paths.credentials)
@@ -80,7 +82,7 @@ def prepare(
         make_private(paths.of_process(spec.name))
     _write_redis(cluster, paths)
     if programs.haproxy:
-        _write_haproxy(cluster, paths, settings, programs.haproxy)
+        _write_haproxy(cluster, paths, settings, programs.haproxy, tls)
     return Launch(
         cluster=cluster,
         paths=paths,
@@ -123,11 +125,14 @@ def _write_redis(cluster: Cluster, paths: Paths) -> None:
         (directory / "redis.conf").write_text(config, encoding="utf-8")
 
 
-def _write_haproxy(cluster: Cluster, paths: Paths, settings: Settings, program: str) -> None:
+def _write_haproxy(
+    cluster: Cluster, paths: Paths, settings: Settings, program: str, tls: TlsFiles | None
+) -> None:
     for node in cluster.role("ingress")[:1]:
         config = paths.of_process(node.name) / "haproxy.cfg"
         limits = Limits(job_deadline=settings.job_deadline)
-        config.write_text(render_haproxy(cluster, node, limits), encoding="utf-8")
+        channel = _channel(tls, config.with_name("control.pem"))
+        config.write_text(render_haproxy(cluster, node, limits, channel), encoding="utf-8")
         checked = subprocess.run(
             [program, "-c", "-q", "-f", str(config)], capture_output=True, text=True, check=False
         )
@@ -136,3 +141,15 @@ def _write_haproxy(cluster: Cluster, paths: Paths, settings: Settings, program: 
             raise OkomeError(
                 f"{program} refuses {config}: {reason}; HAProxy 2.6 or later is needed"
             )
+
+
+def _channel(tls: TlsFiles | None, pem: Path) -> ControlTls | None:
+    """HAProxy takes certificate and key in one file, which is `pem` then."""
+    if tls is None:
+        return None
+    try:
+        client_context(tls)
+        write_secret(pem, tls.cert.read_bytes().rstrip() + b"\n" + tls.key.read_bytes())
+    except OSError as error:
+        raise OkomeError(f"{tls.cert} and the others cannot be used: {error}") from error
+    return ControlTls(cert=str(pem), ca=str(tls.ca))

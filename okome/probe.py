@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,11 +12,14 @@ TIMEOUT = 1.0
 
 
 class Prober:
-    """Readiness questions over HTTP and Redis. Close it when done."""
+    """Readiness questions over HTTP and Redis. Close it when done.
 
-    def __init__(self) -> None:
+    `tls`: what is shown to, and believed of, those who are asked by https.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         # Never through a proxy of the environment: these are addresses of our own.
-        self._http = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT)
+        self._http = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT, verify=tls or True)
 
     async def ask(self, url: str) -> str | None:
         """None when the process at `url` is ready, else why not.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inventory.tls import client_context, tls_files
 from okome.control import ControlServer
 from okome.credentials import read_api_key
 from okome.errors import OkomeError
@@ -134,7 +135,11 @@ class Session:
 
     async def _sign_in(self) -> str:
         launch = self._launch
-        return await sign_in_url(launch.cluster.control_url, self._api_key(), launch.browser_url)
+        url, tls = launch.cluster.control_url, tls_files(launch.paths.credentials)
+        if tls is not None:
+            url = url.replace("http://", "https://", 1)
+        context = client_context(tls) if tls is not None else None
+        return await sign_in_url(url, self._api_key(), launch.browser_url, context)
 
     def _api_key(self) -> str:
         return read_api_key(self._launch.paths.credentials)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
+
 import httpx
 
 from okome.errors import OkomeError
 
 
-async def sign_in_url(control_url: str, api_key: str, browser_url: str) -> str:
+async def sign_in_url(
+    control_url: str, api_key: str, browser_url: str, tls: ssl.SSLContext | None = None
+) -> str:
     """A fresh chat URL. The token stands in the fragment, which no server ever sees."""
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=5.0, verify=tls or True) as client:
             answer = await client.post(
                 f"{control_url}/auth/token", headers={"Authorization": f"Bearer {api_key}"}
             )

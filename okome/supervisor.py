@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inventory.model import Role
+from inventory.tls import client_context, tls_files
 from okome.child import Child, Gate
 from okome.errors import OkomeError
 from okome.logfile import BoundedLog
@@ -38,7 +39,8 @@ class Supervisor:
         report: Callable[[str], None],
         gates: Mapping[Role, Gate] | None = None,
     ) -> None:
-        self._prober = Prober()
+        tls = tls_files(paths.credentials)
+        self._prober = Prober(client_context(tls) if tls else None)
         self._report = report
         self._plan = list(plan)
         self._children = {

@@ -18,10 +18,13 @@ import uvloop
 
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
-from stream_broker.app import Broker, Options
+from inventory.tls import tls_files
+from stream_broker.app import Broker
+from stream_broker.channel import ClientTls
 from stream_broker.collector import set_collector
 from stream_broker.connection import SocketConnection, StreamConnection
 from stream_broker.log.preflight import LogRefused
+from stream_broker.options import Options
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 4096
@@ -114,6 +117,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     if arguments.worker >= node.workers:
         raise InventoryError(f"{node.name} has {node.workers} workers, no {arguments.worker}")
     arguments.state.mkdir(parents=True, exist_ok=True)
+    files = tls_files(arguments.credentials)
     return Options(
         cluster=cluster,
         node=node.name,
@@ -123,6 +127,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         service_key=(arguments.credentials / "service_key").read_text().strip(),
         settings=load_settings(arguments.set, os.environ, arguments.settings),
         redis_password=_secret(arguments.credentials / "redis_password"),
+        control_tls=ClientTls(files) if files else None,
     )
 
 
@@ -153,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         "--credentials",
         type=Path,
         default=os.environ.get("CREDENTIALS_DIRECTORY"),
-        help="directory with service_key (default: $CREDENTIALS_DIRECTORY)",
+        help="directory with service_key, and tls_cert, tls_key, tls_ca for a control plane "
+        "behind mutual TLS (default: $CREDENTIALS_DIRECTORY)",
     )
     parser.add_argument("--settings", type=Path, help="settings file (YAML)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")

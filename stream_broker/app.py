@@ -7,14 +7,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 
-from inventory.model import Cluster
-from inventory.settings import Settings
 from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
@@ -27,17 +23,14 @@ from stream_broker.followers import Followers
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
-from stream_broker.log.direct import DirectWriter
 from stream_broker.log.keys import KeySpace
-from stream_broker.log.lanes import LaneWriters
-from stream_broker.log.memory import MemoryLog
-from stream_broker.log.redis import RedisLog
-from stream_broker.log.stores import stores_of
-from stream_broker.log.writer import Writer
+from stream_broker.logs import build_logs
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.options import Options
 from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
+from stream_broker.policy_file import PolicyFile
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -58,20 +51,6 @@ _LOG = logging.getLogger(__name__)
 _NOTICED_S = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Who this process is. `process` differs at every start."""
-
-    cluster: Cluster
-    node: str
-    worker: int
-    process: str
-    state: Path
-    service_key: str
-    settings: Settings
-    redis_password: str = ""
-
-
 class Broker:
     """All parts of one broker. `app` serves; `drain` and the lifespan end it."""
 
@@ -85,7 +64,9 @@ class Broker:
         self.metrics = BrokerMetrics()
         self.outages = Outages()
         self._build_control(options)
-        self._build_logs(options)
+        logs = build_logs(options, self._keys, self.metrics)
+        self.memory, self.writers, self.log_writer = logs.memory, logs.writers, logs.writer
+        self.stores, self.redis_log = logs.stores, logs.redis
         self._build_runner(options)
         self._build_following(options)
         self._build_context(options)
@@ -118,37 +99,26 @@ class Broker:
     def _build_control(self, options: Options) -> None:
         settings = options.settings
         self.control = ControlClient(
-            options.cluster.control_url, options.service_key, settings.control_timeout
+            options.control_url,
+            options.service_key,
+            settings.control_timeout,
+            options.control_tls.context if options.control_tls else None,
         )
-        self.policy = PolicyHolder(self.control, time.monotonic, poll=settings.policy_poll)
+        self.policy = PolicyHolder(
+            self.control,
+            time.monotonic,
+            poll=settings.policy_poll,
+            file=PolicyFile(
+                options.state / f"policy-{self._home}.json", options.cluster.control_url
+            ),
+        )
         self.leases = LeaseKeeper(self.control, options.node, interval=settings.lease_ttl / 3)
         self.spool = SettlementSpool(
-            options.state / f"settlements-{self._home}.jsonl",
+            options.state / "settlements",
             self.control,
             max_bytes=settings.spool_max,
-            dropped=self.metrics.settlements_dropped.inc,
+            trouble=self.metrics.settlement_in_trouble,
         )
-
-    def _build_logs(self, options: Options) -> None:
-        settings = options.settings
-        lifetimes: dict[str, Any] = {
-            "log_ttl": settings.log_ttl,
-            "record_ttl": settings.record_ttl,
-            "claim_ttl": settings.idempotency_ttl,
-        }
-        self.memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
-        self.writers: dict[str, Writer] = {"none": DirectWriter(self.memory)}
-        self.log_writer: LaneWriters | None = None
-        self.redis_log: RedisLog | None = None
-        self.stores = stores_of(options.cluster, settings.log_acks, options.redis_password)
-        if self.stores is not None:
-            self.redis_log = RedisLog(
-                self.stores, self._keys, lease=settings.relay_ttl, **lifetimes
-            )
-            self.log_writer = LaneWriters(
-                self.redis_log, time.monotonic, told=self.metrics.log_flushed
-            )
-            self.writers[self.stores.durability] = self.log_writer
 
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
@@ -291,6 +261,7 @@ class Broker:
 
     async def _aclose(self) -> None:
         await self.runner.aclose()
+        await self.viewers.aclose()
         await end(self._tasks)
         self.playout.close()
         await self.engines.aclose()
@@ -323,4 +294,5 @@ class Broker:
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
+        gauge("okome_broker_spool_bytes", "Of settlements.", lambda: self.spool.bytes)
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)

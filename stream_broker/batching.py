@@ -42,12 +42,18 @@ class Batches(Generic[Question, Answer]):
         self._arrange()
         return await future
 
-    async def aclose(self) -> None:
-        """Ends what is under way; nobody asks any more."""
+    def close(self) -> None:
+        """Cancels what is under way; nobody asks any more."""
         if self._next is not None:
             self._next.cancel()
         for _, future in self._waiting:
             future.cancel()
+        for task in self._under_way:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """The same, and returns once all of it has ended."""
+        self.close()
         await end(self._under_way)
 
     def _arrange(self) -> None:

@@ -7,6 +7,7 @@ of the broker's CPU (measured), more than all the rest of opening a stream.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -39,7 +40,8 @@ class Reply(msgspec.Struct, frozen=True):
 
 class HttpCalls:
     """Calls to one server, each over in `timeout` seconds; at most CONNECTIONS_MAX at once,
-    the others wait for their turn within their time. `headers` go with every call."""
+    the others wait for their turn within their time. `headers` go with every call. `tls`:
+    asked for the context of each new connection, where the URL has https."""
 
     def __init__(
         self,
@@ -47,8 +49,10 @@ class HttpCalls:
         headers: Mapping[str, str],
         timeout: float,
         clock: Callable[[], float],
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._origin = origin_of(base_url)
+        self._tls = tls
         self._headers = tuple(headers.items())
         self._timeout = timeout
         self._clock = clock
@@ -106,7 +110,8 @@ class HttpCalls:
 
     async def _connect(self) -> EngineConnection:
         make = partial(EngineConnection, self, self._origin, _TURN_BYTES, self._clock)
-        connection = await dial(self._origin, make, _TURN_BYTES)
+        tls = self._tls() if self._tls is not None else None
+        connection = await dial(self._origin, make, _TURN_BYTES, tls)
         self._open.add(connection)
         return connection
 

@@ -1,4 +1,4 @@
-"""uvicorn's connections with three additions: small buffers, direct frames, and an end.
+"""uvicorn's connections with small buffers, direct frames, and an end.
 
 uvicorn leaves asyncio's 64 KiB write buffer and the kernel's growing one in place, so a
 reader that stops is felt only after hundreds of tokens; a token by way of ASGI's `send`
@@ -13,12 +13,15 @@ import fcntl
 import socket
 import struct
 import termios
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn._types import ASGI3Application, ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
+
+from stream_broker.lean import Answer, Flow, Pipeline
 
 WRITE_BUFFER = 8 << 10
 SEND_BUFFER = 64 << 10
@@ -67,12 +70,77 @@ class StreamConnection(HttpToolsProtocol):
     the connection is `full` no more must be written, until `Taker.writable`.
     """
 
-    taker: Taker | None = None
-    full = False
+    __slots__ = ("_answer", "_cycle", "full", "taker")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pipeline = Pipeline()  # type: ignore[assignment]
+        self.taker: Taker | None = None
+        self.full = False
+        self._cycle: RequestResponseCycle | None = None
+        self._answer: Answer | None = None
+
+    @property
+    def open(self) -> bool:
+        """Not closed as far as is known."""
+        return not self.transport.is_closing()
+
+    def hand_over(self, taker: Taker) -> None:
+        """From now on `taker` writes the answer whose head ASGI has sent, until `finish`.
+
+        The task of the request may end, and all that was read of it is let go of; for
+        uvicorn the answer goes on: a shutdown and the client's next request wait for it.
+        """
+        cycle = self._cycle
+        assert cycle is not None  # noqa: S101  a head has been sent
+        self.taker = taker
+        self._answer = answer = Answer(keep_alive=cycle.keep_alive)
+        self._cycle = None
+        # Else uvicorn closes the connection of an answer whose task ends before it.
+        cycle.disconnected = True
+        if self.cycle is not cycle:
+            return  # The next request has come already.
+        self.cycle = answer  # type: ignore[assignment]
+        self.flow.resume_reading()
+        if not cycle.more_body and self.scope is cycle.scope:
+            self.scope = self.headers = self.parser = None  # type: ignore[assignment]
+
+    def write_frame(self, body: bytes) -> None:
+        """A frame of the chunked answer whose head has been sent; `body` is not empty."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def finish(self) -> None:
+        """Ends the answer that was handed over, in order: the next request has its turn."""
+        answer, self._answer, self.taker = self._answer, None, None
+        if answer is None or self.transport.is_closing():
+            return
+        answer.response_complete = True
+        self.transport.write(b"0\r\n\r\n")
+        if not answer.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def cut(self) -> None:
+        """Closes without an end of the answer, once what is queued has been taken."""
+        self._answer = self.taker = None
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Drops the connection with whatever is still queued for it."""
+        self.transport.abort()
+
+    async def room(self) -> None:
+        """Returns once the connection is not full, or is gone."""
+        await self.flow.drain()
+
+    def unsent(self) -> int:
+        """See the function."""
+        return unsent(self.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Bounds the buffers."""
         super().connection_made(transport)
+        self.flow = Flow(transport)  # type: ignore[assignment]
         bound_buffers(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,28 +161,41 @@ class StreamConnection(HttpToolsProtocol):
         if self.taker is not None:
             self.taker.writable()
 
+    def data_received(self, data: bytes) -> None:
+        """Reads the next request, as a rule after an answer that was handed over."""
+        if self.parser is None:
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn has it.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        super().data_received(data)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Not in the middle of an answer, whose taker would hear nothing any more."""
+        if self.taker is not None:
+            self.abort()
+        else:
+            super().handle_websocket_upgrade()
+
     def on_headers_complete(self) -> None:
         """Adds the connection before the request's task runs."""
         super().on_headers_complete()
         extensions = self.scope.setdefault("extensions", {})
         extensions[EXTENSION] = self  # type: ignore[assignment]
 
-    @property
-    def open(self) -> bool:
-        """Not closed as far as is known."""
-        return not self.transport.is_closing()
+    def on_body(self, body: bytes) -> None:
+        """Drops what comes of a request whose answer was handed over: nobody reads it."""
+        if not isinstance(self.cycle, Answer):
+            super().on_body(body)
 
-    def write_frame(self, body: bytes) -> None:
-        """A frame of the chunked answer whose head has been sent; `body` is not empty."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+    def on_message_complete(self) -> None:
+        """See `on_body`."""
+        if not isinstance(self.cycle, Answer):
+            super().on_message_complete()
 
-    def unsent(self) -> int:
-        """See the function."""
-        return unsent(self.transport)
-
-    def abort(self) -> None:
-        """Drops the connection with whatever is still queued for it."""
-        self.transport.abort()
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Notes whose turn it is: `cycle` is of the last request that has come."""
+        self._cycle = cycle
+        super()._start_asgi_task(cycle, app)
 
 
 class SocketConnection(WebSocketsSansIOProtocol):

@@ -36,6 +36,22 @@ def able(targets: Sequence[EngineTarget], numbers: Iterable[int], *, begun: bool
     return [number for number in numbers if targets[number].continues or not begun]
 
 
+def lost(
+    head: JobHead, relay: Relay, targets: Sequence[EngineTarget], *, whole: bool
+) -> str | None:
+    """Why a job whose relay has died cannot go on; None if it can.
+
+    `whole`: its log could be read to the end.
+    """
+    if not whole:
+        return "its log cannot be read whole"
+    if reason := obstacle(head, relay):
+        return reason
+    if not able(targets, range(len(targets)), begun=relay.said):
+        return "no engine goes on behind a text"
+    return None
+
+
 def in_order(count: int, first: int) -> list[int]:
     """All of so many engines, beginning with the one that served last."""
     return [first, *(number for number in range(count) if number != first)]

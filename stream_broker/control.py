@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -25,9 +26,12 @@ from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from stream_broker.batching import Batches
 from stream_broker.calls import CallFailed, HttpCalls, Reply
+from stream_broker.sharing import Sharing
 
 T = TypeVar("T")
 
+# Of no concern to the client whose request it was.
+_NO_ANSWER = frozenset({"internal", "control_plane_unavailable", "role_missing"})
 # What a repetition does not make better.
 _FOR_GOOD = (400, 413, 422)
 _LIMIT_FIELDS = ("RateLimit-Policy", "RateLimit")
@@ -38,14 +42,24 @@ class ControlUnavailable(Exception):
 
 
 class ControlClient:
-    """Speaks to one control plane with the service credential. Every call ends in `timeout`."""
+    """Speaks to one control plane with the service credential. Every call ends in `timeout`.
 
-    def __init__(self, base_url: str, service_key: str, timeout: float) -> None:
+    `tls`: see HttpCalls.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        service_key: str,
+        timeout: float,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         headers = {
             "Authorization": f"Bearer {service_key}",
             "Content-Type": "application/json",
         }
-        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic)
+        self._calls = HttpCalls(base_url, headers, timeout, time.monotonic, tls)
+        self._sharing = Sharing()
         self._grants = Batches(self._grant_each, BATCH_MAX)
 
     async def aclose(self) -> None:
@@ -55,7 +69,7 @@ class ControlClient:
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
-        return await self._grants.ask(request)
+        return self._sharing.of(await self._grants.ask(request))
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""
@@ -167,9 +181,10 @@ def _granted(answer: GrantAnswer) -> Grant | Exception:
 
 
 def _problem(body: Mapping[str, object], headers: Mapping[str, str]) -> Exception:
-    """A refusal with a known code, as the client is to see it; else the plane is unwell."""
+    """A refusal with a known code, as the client is to see it; else the plane is unwell, or
+    this broker is no broker to it."""
     code = str(body.get("code"))
-    if code not in HTTP_CODES or code in ("internal", "control_plane_unavailable"):
+    if code not in HTTP_CODES or code in _NO_ANSWER:
         return ControlUnavailable(f"refused with {code}")
     retry = headers.get("retry-after", "")
     return ProblemError(

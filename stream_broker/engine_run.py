@@ -20,6 +20,7 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
+from stream_broker.record import JobHead
 from stream_broker.seam import Seam, cut
 from stream_broker.text import text_of, until_stored
 
@@ -126,12 +127,12 @@ class EngineRun:
         live = self._live
         if not live.relay.said:
             await self.start("")
-        elif live.relay.produced >= self._call.max_tokens:
+        elif live.relay.tally.produced >= self._call.max_tokens:
             live.finish("length")
         elif (text := await self._text_so_far()) is None:
             live.fail("log_unavailable", "the text so far cannot be read")
         else:
-            live.relay.next_part()
+            live.relay.tally.next_part()
             self._moved = True
             await self.start(text)
 
@@ -158,7 +159,7 @@ class EngineRun:
         self._left.remove(number)
         prefix, tail = cut(text, trims=target.trims)
         self._seam = Seam(tail) if tail else None
-        tokens = max(1, self._call.max_tokens - live.relay.produced)
+        tokens = max(1, self._call.max_tokens - live.relay.tally.produced)
         call = msgspec.structs.replace(self._call, prefix=prefix, max_tokens=tokens)
         try:
             engine = await self._client.start(target, call, self)
@@ -185,3 +186,11 @@ def _with_reason(failure: Failure, reason: str | None) -> Failure:
     if reason is None:
         return failure
     return Failure(failure.code, f"{failure.message} The answer cannot be continued: {reason}.")
+
+
+def call_of(head: JobHead) -> EngineCall:
+    """The engine call of a job: what its client asked for, as far as its grant goes."""
+    members = dict(head.call)
+    members["stop"] = tuple(members.get("stop", ()))
+    grant = head.grant
+    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)

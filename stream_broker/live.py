@@ -2,16 +2,17 @@
 
 The shell around `relay.py`: it owns the engine's stream, numbers nothing and decides
 nothing that the relay can decide. It ends in exactly one way: the terminal event is in
-the log (`done` is set), or the log refuses this relay (another one has the job).
+the log (it is `done`), or the log refuses this relay (another one has the job).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from contracts.grants import Usage
+from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines.deltas import Delta, Finish
 from stream_broker.events import TERMINAL, Event, EventEncoder
 from stream_broker.log.base import Append, Outcome
@@ -36,9 +37,14 @@ class EngineHandle(Protocol):
     def close(self) -> None:
         """Ends the connection, which makes the engine stop generating."""
 
+    def usage(self) -> Usage | None:
+        """What the engine has counted so far, if it counts as it goes; also once closed."""
+
 
 class LiveJob:
     """One running job. `engine` is the number of the grant's engine that serves it.
+
+    `done`: nothing more will happen to it here; `on_done` is told so, once.
 
     `clock` gives Unix seconds, `monotonic` seconds for spans; `buffer_max` is in bytes,
     `max_pause` in seconds; `tenure` is None where nobody else could take the job over.
@@ -56,6 +62,7 @@ class LiveJob:
         monotonic: Callable[[], float],
         buffer_max: int,
         max_pause: float,
+        alarms: Alarms,
         tenure: Tenure | None = None,
     ) -> None:
         self.head = head
@@ -63,10 +70,11 @@ class LiveJob:
         self.epoch = epoch
         self.relay = relay
         self.window = window
-        self.done = asyncio.Event()
+        self.done = False
+        self.on_done: Callable[[LiveJob], None] | None = None
         self.engine = 0
         self.viewers = 0
-        self.grace: asyncio.TimerHandle | None = None
+        self.grace: Alarm | None = None
         self.fenced = False
         self.terminal: Event | None = None
         self.ended_at: float | None = None
@@ -80,7 +88,8 @@ class LiveJob:
         self._engine: EngineHandle | None = None
         self._paused = False
         self._released = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._alarms = alarms
+        self._set: list[Alarm] = []
 
     @property
     def running(self) -> bool:
@@ -90,19 +99,17 @@ class LiveJob:
     def attach(self, engine: EngineHandle) -> None:
         """An engine's stream has begun, the first one or one that goes on."""
         self._engine = engine
+        self.relay.tally.count_by(engine.usage)
         if self.relay.state != "open" or self._released:
             engine.close()
         elif self._paused:
             engine.pause()
 
-    def after(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+    def after(self, seconds: float, action: Callable[[], None]) -> Alarm:
         """Calls `action` after `seconds`, unless the job has ended by then."""
-        loop = asyncio.get_running_loop()
-        handle = loop.call_later(seconds, action)
-        now = loop.time()
-        self._timers = [t for t in self._timers if t.when() > now and not t.cancelled()]
-        self._timers.append(handle)
-        return handle
+        alarm = self._alarms.after(seconds, action)
+        self._set = [*(known for known in self._set if known.pending), alarm]
+        return alarm
 
     def deltas(self, deltas: list[Delta]) -> None:
         """What the engine said; called from its `data_received`."""
@@ -217,18 +224,21 @@ class LiveJob:
             "code": "log_unavailable",
             "message": message,
             "retryable": True,
-            "usage": self.relay.usage_members(None),
+            "usage": self.relay.tally.close(None),
         }
         self.window.abandon(encoder.other(self.window.durable + 1, "job_error", members))
 
     def _stop_engine(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        for alarm in self._set:
+            alarm.cancel()
+        self._set.clear()
         if self._engine is not None:
             self._engine.close()
             # A viewer that is slow keeps this job for long, but not what was read last.
             self._engine = None
 
     def _finish(self) -> None:
-        self.done.set()
+        self.done = True
+        told, self.on_done = self.on_done, None
+        if told is not None:
+            told(self)

@@ -90,6 +90,16 @@ class BrokerMetrics:
             "Settlements that were lost because the spool was full.",
             registry=self.registry,
         )
+        self.settlements_unwritten = Counter(
+            "okome_broker_settlements_unwritten_total",
+            "Settlements that the disk did not take at once: kept in memory until it does.",
+            registry=self.registry,
+        )
+        self.settlements_refused = Counter(
+            "okome_broker_settlements_refused_total",
+            "Settlements that the control plane refused for good.",
+            registry=self.registry,
+        )
         self.engine_moves = Counter(
             "okome_broker_engine_moves_total",
             "Answers that another engine went on with.",
@@ -126,6 +136,15 @@ class BrokerMetrics:
             self.log_flushes.observe(seconds)
         else:
             self.log_flush_failures.inc()
+
+    def settlement_in_trouble(self, trouble: str) -> None:
+        """Counts a settlement that was `dropped`, `unwritten` or `refused`."""
+        counters = {
+            "dropped": self.settlements_dropped,
+            "unwritten": self.settlements_unwritten,
+            "refused": self.settlements_refused,
+        }
+        counters[trouble].inc()
 
     def job_ended(self, event: str, kind: str, body: dict[str, Any]) -> None:
         """Counts a job by the data of its terminal event."""

@@ -113,6 +113,10 @@ class Multiplex:
         """Ends between two messages."""
         self._stop("drained")
 
+    def cut(self) -> None:
+        """Ends at once."""
+        self._stop("gone")
+
     def gone(self) -> None:
         """See `Taker`."""
         self._stop("gone")

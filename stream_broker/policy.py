@@ -11,30 +11,44 @@ from contracts.policy import PolicyModel, PolicySnapshot
 from contracts.problems import ProblemError
 from contracts.tokens import PublicKeys, load_public_keys
 from stream_broker.control import ControlClient, ControlUnavailable
+from stream_broker.policy_file import Moment, PolicyFile, Stamp, now
 
 _LOG = logging.getLogger(__name__)
 
 
 class PolicyHolder:
-    """Holds the snapshot; `monotonic` gives seconds."""
+    """Holds the snapshot, on disk too where there is a `file`; `monotonic` gives seconds.
+
+    Begins with what the last process of this broker kept, as old as it is by now.
+    """
 
     def __init__(
-        self, control: ControlClient, monotonic: Callable[[], float], *, poll: float
+        self,
+        control: ControlClient,
+        monotonic: Callable[[], float],
+        *,
+        poll: float,
+        file: PolicyFile | None = None,
+        moment: Callable[[], Moment] = now,
     ) -> None:
         self._control = control
         self._monotonic = monotonic
         self._poll = poll
+        self._file = file
+        self._moment = moment
         self._etag: str | None = None
         self._snapshot: PolicySnapshot | None = None
         self.public_keys: PublicKeys = {}
         self.revoked: frozenset[str] = frozenset()
         self._polled_at = float("-inf")
         self._tried_at = float("-inf")
+        self._trouble = ""
         self._asking = asyncio.Lock()
+        self._restore()
 
     @property
     def ready(self) -> bool:
-        """Has a snapshot ever arrived?"""
+        """Is there a snapshot, however old?"""
         return self._snapshot is not None
 
     @property
@@ -70,7 +84,7 @@ class PolicyHolder:
         try:
             fresh = await self._control.policy(self._etag)
         except (ControlUnavailable, ProblemError) as error:
-            _LOG.debug("policy: %s", error)
+            self._trouble = str(error)
             return False
         if asked_at < self._polled_at:
             # Overtaken by a later question, whose answer is the newer one.
@@ -91,15 +105,29 @@ class PolicyHolder:
                 self._tried_at = self._monotonic()
                 await self.refresh()
 
-    def _take(self, snapshot: PolicySnapshot, etag: str) -> None:
+    def _take(self, snapshot: PolicySnapshot, etag: str) -> bool:
         """Keeps a snapshot, and in their ready form what every request needs of it."""
         try:
             self.public_keys = load_public_keys(snapshot.public_keys)
         except ValueError as error:
             _LOG.error("the policy snapshot is refused: %s", error)
-            return
+            return False
         self.revoked = frozenset(snapshot.revoked)
         self._snapshot, self._etag = snapshot, etag
+        return True
+
+    def _restore(self) -> None:
+        kept = self._file.load() if self._file is not None else None
+        if kept is not None and self._take(kept.snapshot, kept.stamp.etag):
+            age = self._moment().since(kept.stamp.at)
+            self._polled_at = self._monotonic() - age
+            _LOG.info("begun with the policy that was kept, %.0f s old", age)
+
+    async def _keep(self) -> None:
+        if self._file is None or self._snapshot is None or self._etag is None:
+            return
+        stamp = Stamp(etag=self._etag, at=self._moment().before(self.age))
+        await asyncio.to_thread(self._file.keep, self._snapshot, stamp)
 
     async def run(self) -> None:
         """Polls until cancelled; says once when the control plane goes and comes."""
@@ -107,8 +135,11 @@ class PolicyHolder:
         while True:
             now_answers = await self.refresh()
             if now_answers != answered:
-                _LOG.warning("the control plane %s", "answers again" if now_answers else "is away")
+                told = "answers again" if now_answers else f"is away: {self._trouble}"
+                _LOG.warning("the control plane %s", told)
                 answered = now_answers
+            if now_answers:
+                await self._keep()
             # Until the first snapshot there is nothing to serve with: ask more often.
             await asyncio.sleep(self._poll if self.ready else min(self._poll, 0.1))
 

@@ -9,8 +9,10 @@ not taken it finds again by its cursor, so a slow one costs what its buffers hol
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
+from stream_broker.alarms import Alarms
 from stream_broker.events import Event
 from stream_broker.patience import Patience
 from stream_broker.views.base import View
@@ -45,12 +47,14 @@ class Pump:
     """
 
     __slots__ = (
+        "_alarm",
+        "_alarms",
         "_connection",
         "_heartbeat",
         "_loop",
         "_patience",
+        "_room",
         "_stopped",
-        "_timer",
         "_view",
         "_window",
         "_wrote_at",
@@ -66,6 +70,7 @@ class Pump:
         *,
         heartbeat: float,
         send_timeout: float,
+        alarms: Alarms,
     ) -> None:
         self._connection = connection
         self._view = view
@@ -73,40 +78,39 @@ class Pump:
         self._patience = Patience(send_timeout)
         self._loop = asyncio.get_running_loop()
         self._window: Window | None = None
-        self._stopped: asyncio.Future[str] | None = None
+        self._stopped: Callable[[str], None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._wrote_at = self._loop.time()
-        self._timer = self._loop.call_later(min(heartbeat, send_timeout), self._on_time)
+        self._alarms = alarms
+        self._alarm = alarms.after(min(heartbeat, send_timeout), self._on_time)
         self.cursor = cursor
         self.over: str | None = None
 
-    async def follow(self, window: Window) -> str:
-        """Writes from the window until that cannot go on. Returns why.
+    def follow(self, window: Window, stopped: Callable[[str], None]) -> None:
+        """Writes from the window until that cannot go on; then `stopped` hears why, once,
+        in a later turn of the loop.
 
         `ended` (all is written and no more will come), `failed` (the same, but the log
         was lost), `behind` (the next event has left the window), `moved` (another relay
         feeds the log), or what `over` says.
         """
+        self._stopped = stopped
         if self.over is not None:
-            return self.over
+            self._stop(self.over)
+            return
         self._window = window
-        self._stopped = self._loop.create_future()
         window.listen(self._pump)
-        try:
-            self._pump()
-            return await self._stopped
-        finally:
-            window.unlisten(self._pump)
-            self._window = self._stopped = None
+        self._pump()
 
     async def writable(self) -> None:
         """Returns once more may be written, or `over`."""
         if self._connection.full and self.over is None:
             self._note_full()
-            self._stopped = self._loop.create_future()
+            self._room = self._loop.create_future()
             try:
-                await self._stopped
+                await self._room
             finally:
-                self._stopped = None
+                self._room = None
 
     def write(self, body: bytes) -> None:
         """Writes whole blocks; nothing when there are none, or nobody to read them."""
@@ -123,8 +127,9 @@ class Pump:
         """Writes no more. The first reason stands."""
         if self.over is None:
             self.over = why
-            self._timer.cancel()
+            self._alarm.cancel()
             self._stop(why)
+            self._go_on()
 
     def writable_again(self) -> None:
         """The connection is not full any more."""
@@ -132,7 +137,7 @@ class Pump:
         if self._window is not None:
             self._pump()
         else:
-            self._stop("writable")
+            self._go_on()
 
     def _pump(self) -> None:
         window = self._window
@@ -164,13 +169,21 @@ class Pump:
             self._stop("moved")
 
     def _stop(self, why: str) -> None:
-        self._window = None
-        if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_result(why)
+        window, self._window = self._window, None
+        if window is not None:
+            window.unlisten(self._pump)
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            # What follows is no matter of whoever has moved the window.
+            self._loop.call_soon(stopped, why)
+
+    def _go_on(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     def _note_full(self) -> None:
         if not self._patience.tried:
-            self._arm(min(self._timer.when(), self._look(self._loop.time())))
+            self._arm(min(self._alarm.when, self._look(self._loop.time())))
 
     def _on_time(self) -> None:
         """Keeps a silent stream alive, and ends one whose client takes nothing."""
@@ -189,6 +202,6 @@ class Pump:
         return self._patience.look(now, self._connection.unsent())
 
     def _arm(self, when: float) -> None:
-        self._timer.cancel()
+        self._alarm.cancel()
         if self.over is None:
-            self._timer = self._loop.call_at(when, self._on_time)
+            self._alarm = self._alarms.after(when - self._loop.time(), self._on_time)

@@ -7,6 +7,7 @@ another broker continues the same text under the same numbers.
     open ──Finish──▶ completed      (job_complete)
          ──Failure─▶ failed         (job_error)
          ──cancel──▶ cancelled      (job_cancelled)
+         ──Finish at the quota's limit──▶ cancelled
 
 Exactly one terminal event ends a job; whatever comes after it is ignored.
 """
@@ -21,6 +22,7 @@ from contracts.grants import Usage
 from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text, ToolCall
 from stream_broker.events import OVERHEAD, Event, EventEncoder
 from stream_broker.gaps import Gaps
+from stream_broker.tally import Tally
 
 State = Literal["open", "completed", "failed", "cancelled"]
 
@@ -38,11 +40,19 @@ class Relay:
     """The state of one job's generation.
 
     `log_max`: bytes of its log; what does not fit ends it with `finish_reason: length`;
-    `prompt_estimate`: prompt tokens to report where the engine gave no count.
+    `prompt_estimate`: prompt tokens to report where no engine gave a count;
+    `quota_limit`: tokens of the answer at which the user's quota ends it, None where
+    something else bounds it sooner.
     """
 
     def __init__(
-        self, job_id: str, created_at: float, *, log_max: int, prompt_estimate: int
+        self,
+        job_id: str,
+        created_at: float,
+        *,
+        log_max: int,
+        prompt_estimate: int,
+        quota_limit: int | None = None,
     ) -> None:
         self._encoder = EventEncoder(job_id)
         self._created_at = created_at
@@ -50,9 +60,8 @@ class Relay:
         self._bytes = 0
         self._ts = created_at
         self._stamp = b"%.6f" % created_at
-        self._prompt_estimate = prompt_estimate
-        self._chunks = 0
-        self._chunks_before = 0
+        self._quota_limit = quota_limit
+        self.tally = Tally(prompt_estimate)
         self.gaps = Gaps()
         self.state: State = "open"
         self.last_seq = 0
@@ -73,7 +82,7 @@ class Relay:
             elif isinstance(delta, ToolCall):
                 events.append(self._tool_call(delta))
             elif isinstance(delta, Finish):
-                events.append(self._complete(delta.reason, delta.usage))
+                events.append(self._finish(delta))
             elif isinstance(delta, Failure):
                 events.extend(self.fail(delta.code, delta.message))
         return events
@@ -96,7 +105,7 @@ class Relay:
                     "code": code,
                     "message": message,
                     "retryable": JOB_ERRORS[code],
-                    "usage": self.usage_members(None),
+                    "usage": self.tally.close(None),
                 },
             )
         ]
@@ -105,9 +114,7 @@ class Relay:
         """Ends the job as cancelled, also before its first token."""
         if self.state != "open":
             return []
-        self.state = "cancelled"
-        members = {"reason": reason, "usage": self.usage_members(None)}
-        return [self._event("job_cancelled", members)]
+        return [self._cancelled(reason, None)]
 
     def replay(self, events: Sequence[Event]) -> str:
         """Takes in a log that another relay began. Returns the text so far."""
@@ -119,50 +126,20 @@ class Relay:
             if event.name in ("token", "reasoning"):
                 self._set_time(body["ts"])
                 self.gaps.add(self._ts)
-                self._chunks += 1
+                self.tally.chunks += 1
                 self.reasoned |= event.name == "reasoning"
                 text.append(body.get("token", ""))
             elif event.name == "tool_call":
                 self.tool_calls += 1
             elif event.terminal:
                 self.state = _STATE_AFTER[event.name]
-        self.next_part()
+        self.tally.next_part()
         return "".join(text)
-
-    def next_part(self) -> None:
-        """Another engine goes on: its prompt contains the text so far."""
-        self._chunks_before = self._chunks
-
-    @property
-    def produced(self) -> int:
-        """Chunks of text so far: about the tokens of the answer."""
-        return self._chunks
 
     @property
     def said(self) -> bool:
         """Has any engine said anything?"""
-        return bool(self._chunks or self.tool_calls)
-
-    def usage_members(self, usage: Usage | None) -> dict[str, Any]:
-        """The job's usage: the engine's counts, or an estimate that says so.
-
-        An engine that continues a text counts the text so far as prompt, so that part
-        of its prompt count is told as completion. How many tokens it is, only the
-        engine that died knew: its chunks are the estimate.
-        """
-        if usage is None:
-            return {
-                "prompt_tokens": self._prompt_estimate,
-                "completion_tokens": self._chunks,
-                "cached_tokens": 0,
-                "estimated": True,
-            }
-        before = self._chunks_before
-        return {
-            "prompt_tokens": max(0, usage.prompt_tokens - before),
-            "completion_tokens": usage.completion_tokens + before,
-            "cached_tokens": usage.cached_tokens,
-        } | ({"estimated": True} if before or usage.estimated else {})
+        return bool(self.tally.chunks or self.tool_calls)
 
     def _set_time(self, now: float) -> None:
         """`ts` for what comes now: as the log has it, so that figures follow from the log."""
@@ -179,7 +156,7 @@ class Relay:
             return self._complete("length", None)
         self._bytes += size
         self.gaps.add(self._ts)
-        self._chunks += 1
+        self.tally.chunks += 1
         if name == "reasoning":
             self.reasoned = True
         self.last_seq = event.seq
@@ -198,11 +175,26 @@ class Relay:
         self.tool_calls += 1
         return self._kept(event)
 
+    def _finish(self, end: Finish) -> Event:
+        """An engine's clean end: also of a job that its user's quota has cut short."""
+        limit = self._quota_limit
+        at_quota = (
+            limit is not None and end.reason == "length" and self.tally.reaches(limit, end.usage)
+        )
+        if at_quota:
+            return self._cancelled("quota", end.usage)
+        return self._complete(end.reason, end.usage)
+
+    def _cancelled(self, reason: str, usage: Usage | None) -> Event:
+        self.state = "cancelled"
+        members = {"reason": reason, "usage": self.tally.close(usage)}
+        return self._event("job_cancelled", members)
+
     def _complete(self, reason: str, usage: Usage | None) -> Event:
         self.state = "completed"
         members = {
             "finish_reason": reason,
-            "usage": self.usage_members(usage),
+            "usage": self.tally.close(usage),
             "metrics": self.gaps.metrics(self._created_at),
         }
         return self._event("job_complete", members)

@@ -1,21 +1,25 @@
 """Runs jobs: starts engines, keeps leases, watches deadlines and grace, settles.
 
-Each running job has one task, owned here, that ends when its last event is in the log
-or another broker has taken the job over.
+A job has a task here while it begins and while it ends, and none in between: its engine's
+bytes and its deadline move it. It ends when its last event is in the log or another
+broker has taken it over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
-from stream_broker.continuing import able, obstacle
+from stream_broker.alarms import Alarms
+from stream_broker.continuing import lost
 from stream_broker.ending import Ending
-from stream_broker.engine_run import EngineRun
-from stream_broker.engines.call import EngineCall
+from stream_broker.engine_run import EngineRun, call_of
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
@@ -26,7 +30,7 @@ from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
-from stream_broker.record import JobHead
+from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end, together
@@ -67,13 +71,15 @@ class Runner:
         self._memory = memory
         self._redis_log = redis_log
         self._metrics = metrics
-        self._ending = Ending(node, spool, metrics, on_end, clock)
+        self._ending = Ending(node, spool, metrics, on_end, clock, redis_log)
         self._grace = Grace(redis_log)
         self._targets = targets
         self._clock = clock
         self.monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
-        self._runs: dict[LiveJob, asyncio.Task[None]] = {}
+        self._runs: dict[LiveJob, EngineRun] = {}
+        self._one_less = asyncio.Event()
+        self._alarms = Alarms()
         self.jobs: dict[str, LiveJob] = {}
 
     def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
@@ -83,7 +89,10 @@ class Runner:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
             live.notice("not_resumable", "the event log is away: this job lives on one broker")
-        self._spawn(live, head, text="")
+        limits = head.grant.limits
+        if limits.quota_limited:
+            live.notice("limited", f"your quota has room for {limits.max_tokens} tokens")
+        self._begin(live, text="")
         return live
 
     def take_over(
@@ -103,14 +112,18 @@ class Runner:
         elif orphan.lapsed + self._settings.relay_ttl >= self._settings.max_pause:
             # A relay that lived through this has told its viewers so, and settled.
             live.fail("log_unavailable", "the event log did not answer for too long")
-        elif (reason := _lost(live, self._targets(head.grant), whole=whole)) is not None:
+        elif (reason := lost(head, relay, self._targets(head.grant), whole=whole)) is not None:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
-            if relay.produced >= head.grant.limits.max_tokens:
+            if relay.tally.produced >= head.grant.limits.max_tokens:
                 live.finish("length")
-        self._spawn(live, head, text=text)
+        self._begin(live, text=text)
         return live
+
+    async def settle_for(self, state: JobState) -> None:
+        """Settles a job that has ended and whose relay died before it said so."""
+        await self._ending.settle_for(state, self._log(state.head))
 
     def cancel(self, job_id: str, reason: str) -> bool:
         """Cancels a job that runs here. Returns whether it does."""
@@ -136,7 +149,8 @@ class Runner:
         ttl = self._settings.relay_ttl
         while self._redis_log is not None:
             renewed = await together(
-                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home())
+                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home()),
+                self._ending.say_settled(),
             )
             await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
 
@@ -161,19 +175,25 @@ class Runner:
 
     async def finished(self) -> None:
         """Returns once no job runs here; the caller sets the time limit."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._runs:
+            self._one_less.clear()
+            await self._one_less.wait()
 
     async def aclose(self) -> None:
         """Hands over what still runs, or ends it where nobody could take it over."""
         for live in list(self.jobs.values()):
             if live.head.durability == "none" or self._redis_log is None:
                 live.cancel("shutdown")
-        ending = [run for live, run in self._runs.items() if live.terminal is not None]
-        if ending:
-            await asyncio.wait(ending, timeout=_LAST_FLUSH_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_FLUSH_S):
+                while any(live.terminal is not None for live in self._runs):
+                    self._one_less.clear()
+                    await self._one_less.wait()
         await end(self._tasks)
+        await self._ending.say_settled()
+        await self._let_go_of_all()
         await self._grace.aclose()
+        self._alarms.close()
 
     def _log(self, head: JobHead) -> EventLog:
         if head.durability == "none" or self._redis_log is None:
@@ -181,11 +201,13 @@ class Runner:
         return self._redis_log
 
     def _relay(self, head: JobHead) -> Relay:
+        limits = head.grant.limits
         return Relay(
             head.job_id,
             head.created_at,
             log_max=self._settings.job_log_max,
             prompt_estimate=head.prompt_estimate,
+            quota_limit=limits.max_tokens if limits.quota_limited else None,
         )
 
     def _live(
@@ -203,50 +225,79 @@ class Runner:
             monotonic=self.monotonic,
             buffer_max=self._settings.relay_buffer,
             max_pause=self._settings.max_pause,
+            alarms=self._alarms,
             tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
         )
         self.jobs[head.job_id] = live
         return live
 
-    def _spawn(self, live: LiveJob, head: JobHead, text: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(live, head, text))
-        self._tasks.add(task)
-        self._runs[live] = task
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, live: LiveJob, head: JobHead, text: str) -> None:
-        grant = head.grant
+    def _begin(self, live: LiveJob, text: str) -> None:
+        head, grant = live.head, live.head.grant
         self._leases.hold(grant.lease.id, head.user_id)
         if live.terminal is None:
             left = head.created_at + grant.limits.deadline_s - self._clock()
-            live.after(max(0.0, left), lambda: live.cancel("deadline"))
+            live.after(max(0.0, left), partial(live.cancel, "deadline"))
         self._grace.arm(live)
-        log = self._log(head)
-        run = EngineRun(
+        self._runs[live] = EngineRun(
             live,
-            self._targets(head.grant),
+            self._targets(grant),
             self._engines,
-            log,
-            _call(head),
+            self._log(head),
+            call_of(head),
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
         )
+        self._spawn(self._tend(live, text))
+
+    def _job_done(self, live: LiveJob) -> None:
+        self._spawn(self._tend(live, None))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tend(self, live: LiveJob, text: str | None) -> None:
+        """Starts a job's engine behind `text`, if given, and does what its end needs."""
+        over = True
         try:
-            await run.start(text)
-            # Not to be kept for as long as the job runs: it may be as long as its log.
-            del text
-            await live.done.wait()
-            await self._ending.settle(live, log)
+            if text is not None:
+                await self._runs[live].start(text)
+            if live.done:
+                await self._ending.settle(live, self._log(live.head))
+            else:
+                over = False
+                live.on_done = self._job_done
         except asyncio.CancelledError:
             live.release()
             await self._hand_over(live)
             raise
         finally:
-            await run.aclose()
-            self._leases.drop(grant.lease.id)
-            del self._runs[live]
-            if self.jobs.get(head.job_id) is live:
-                del self.jobs[head.job_id]
+            if over:
+                await self._forget(live)
+
+    async def _let_go_of_all(self) -> None:
+        """Stops all relays, so that other brokers may go on with their jobs."""
+        loop = asyncio.get_running_loop()
+        going = [loop.create_task(self._let_go(live)) for live in self._runs]
+        if going:
+            await asyncio.wait(going, timeout=_LAST_FLUSH_S)
+            await end(going)
+
+    async def _let_go(self, live: LiveJob) -> None:
+        live.release()
+        try:
+            await self._hand_over(live)
+        finally:
+            await self._forget(live)
+
+    async def _forget(self, live: LiveJob) -> None:
+        await self._runs[live].aclose()
+        self._leases.drop(live.head.grant.lease.id)
+        del self._runs[live]
+        if self.jobs.get(live.head.job_id) is live:
+            del self.jobs[live.head.job_id]
+        self._one_less.set()
 
     async def _hand_over(self, live: LiveJob) -> None:
         if self._redis_log is None or live.head.durability == "none" or live.window.ended:
@@ -255,21 +306,3 @@ class Runner:
             await self._redis_log.release(live.head.job_id, live.epoch)
         except LogUnavailable:
             _LOG.warning("%s: not handed over, its lease will end", live.head.job_id)
-
-
-def _call(head: JobHead) -> EngineCall:
-    members = dict(head.call)
-    members["stop"] = tuple(members.get("stop", ()))
-    grant = head.grant
-    return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
-
-
-def _lost(live: LiveJob, targets: list[EngineTarget], *, whole: bool) -> str | None:
-    """Why a job whose relay has died cannot go on; None if it can."""
-    if not whole:
-        return "its log cannot be read whole"
-    if reason := obstacle(live.head, live.relay):
-        return reason
-    if not able(targets, range(len(targets)), begun=live.relay.said):
-        return "no engine goes on behind a text"
-    return None

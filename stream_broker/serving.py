@@ -13,7 +13,8 @@ The ways in which a stream ends, and what the client then knows:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -28,12 +29,16 @@ from stream_broker.viewers import Viewers
 from stream_broker.views.base import View
 from stream_broker.watch import Watch
 
+_LOG = logging.getLogger(__name__)
 # How long a viewer is kept waiting for a log that cannot be read just now (seconds).
 LOG_PATIENCE_S = 10.0
 _LOG_RETRY_S = 0.2
 
 # Ends of a stream without the end of its job, other than its client's or a drain.
 _LOST = ("expired", "lost", "log_away")
+
+# What a pump's `over` says while its client may still be taking what was written.
+_HERE = (None, "drained")
 
 Find = Callable[[int], Awaitable[Watch]]
 
@@ -44,7 +49,25 @@ class EventStream:
     `find(cursor)` opens a watch of the job: `watch` is one that is open already, or
     None when the log could not be read just now. `resumable` streams are ended by a
     drain. The watch is closed when the stream ends.
+
+    Once its head is sent it has no task: the pump says when there is something to do. What
+    has to be waited for then (the log, a slow client's last words) is a task of `viewers`.
     """
+
+    __slots__ = (
+        "_connection",
+        "_cursor",
+        "_find",
+        "_heartbeat",
+        "_job_id",
+        "_node",
+        "_pump",
+        "_resumable",
+        "_send_timeout",
+        "_view",
+        "_viewers",
+        "_watch",
+    )
 
     def __init__(
         self,
@@ -70,27 +93,39 @@ class EventStream:
         self._send_timeout = send_timeout
         self._node = node
         self._resumable = resumable
+        self._connection: StreamConnection | None = None
         self._pump: Pump | None = None
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        """Streams until one of the ends above."""
+        """Sends the head. The stream goes on by itself until one of the ends above."""
         connection: StreamConnection = scope["extensions"][EXTENSION]
         try:
-            await self._send(connection, send, self._start())
+            head = stream_headers(self._node, self._job_id)
+            await self._send(
+                connection, send, {"type": "http.response.start", "status": 200, "headers": head}
+            )
             if scope["method"] == "HEAD":
                 await self._send(connection, send, {"type": "http.response.body"})
-                return
-            self._viewers.closed(await self._stream(connection, send))
+            else:
+                self._begin(connection)
         except TimeoutError:
             connection.abort()
             self._viewers.closed("send_timeout")
         finally:
-            self._close_watch()
+            if self._connection is None:
+                self._close_watch()
 
     def drain(self) -> None:
         """Ends the stream between blocks, if its client can come back by itself."""
         if self._resumable and self._pump is not None:
             self._pump.end("drained")
+
+    def cut(self) -> None:
+        """Ends the stream where it is: there is no more broker to serve it."""
+        if self._connection is not None and self._pump is not None:
+            self._connection.cut()
+            self._pump.end("gone")
+            self._end("gone")
 
     def gone(self) -> None:
         """See `Taker`."""
@@ -102,59 +137,103 @@ class EventStream:
         if self._pump is not None:
             self._pump.writable_again()
 
-    async def _stream(self, connection: StreamConnection, send: Send) -> str:
-        """Everything after the head. Returns why it ended."""
+    def _begin(self, connection: StreamConnection) -> None:
+        self._connection = connection
         self._pump = pump = Pump(
             connection,
             self._view,
             self._cursor,
             heartbeat=self._heartbeat,
             send_timeout=self._send_timeout,
+            alarms=self._viewers.alarms,
         )
-        connection.taker = self
+        connection.hand_over(self)
         self._viewers.add(self)
-        try:
-            if not connection.open:
-                pump.end("gone")
-            reason = await self._serve(pump)
-            # The last words of a slow client's stream: it may take them at its own pace.
-            await pump.writable()
-            reason = pump.over or reason
-            if reason == "send_timeout":
-                connection.abort()
-            elif reason != "gone":
-                await self._send(connection, send, {"type": "http.response.body", "body": b""})
-            return reason
-        finally:
+        if not connection.open:
             pump.end("gone")
-            connection.taker = None
-            self._viewers.remove(self)
+        try:
+            pump.write(self._view.opening())
+            self._go_on(pump)
+        except Exception:
+            self._fault()
 
-    async def _serve(self, pump: Pump) -> str:
-        pump.write(self._view.opening())
-        reason = None
-        while reason is None:
-            if self._watch is None:
-                reason = await self._look_for_job(pump)
+    def _go_on(self, pump: Pump) -> None:
+        if pump.over is not None:
+            self._conclude(pump, pump.over)
+        elif self._watch is None:
+            self._spawn(self._look_for_job(pump))
+        else:
+            pump.follow(self._watch.window, self._stopped)
+
+    def _stopped(self, why: str) -> None:
+        """The pump cannot go on from the window; perhaps the stream has ended already."""
+        pump, watch = self._pump, self._watch
+        if pump is None or watch is None:
+            return
+        try:
+            if why == "behind":
+                self._spawn(self._catch_up(watch, pump))
+            elif why == "moved":
+                self._close_watch()
+                self._go_on(pump)
             else:
-                reason = await self._serve_from(self._watch, pump)
-        if reason in _LOST and not self._resumable:
+                if why == "failed" and watch.window.failure is not None:
+                    pump.write(self._view.failure(watch.window.failure))
+                self._conclude(pump, why)
+        except Exception:
+            self._fault()
+
+    def _conclude(self, pump: Pump, why: str) -> None:
+        """Nothing more will come of the log: says so where that is due, and ends."""
+        if why in _LOST and not self._resumable:
             pump.write(self._view.failure(self._lost(pump.cursor)))
-        return reason
+        if self._connection is not None and self._connection.full and pump.over in _HERE:
+            self._spawn(self._last_words(self._connection, pump, why))
+        else:
+            self._end(pump.over or why)
 
-    async def _serve_from(self, watch: Watch, pump: Pump) -> str | None:
-        """Serves as long as the watch lasts. Returns why the stream ends, None to go on."""
-        reason = await pump.follow(watch.window)
-        if reason == "behind":
-            return await self._catch_up(watch, pump)
-        if reason == "moved":
-            self._close_watch()
-            return None
-        if reason == "failed" and watch.window.failure is not None:
-            pump.write(self._view.failure(watch.window.failure))
-        return reason
+    def _end(self, why: str) -> None:
+        """The stream is over, once."""
+        self._close_watch()
+        connection, pump = self._connection, self._pump
+        self._connection = self._pump = None
+        if connection is None or pump is None:
+            return
+        pump.end("gone")
+        if why == "send_timeout":
+            connection.abort()
+        elif why != "gone":
+            connection.finish()
+        connection.taker = None
+        self._viewers.remove(self)
+        self._viewers.closed(why)
 
-    async def _catch_up(self, watch: Watch, pump: Pump) -> str | None:
+    def _spawn(self, step: Coroutine[Any, Any, None]) -> None:
+        self._viewers.spawn(self._run(step))
+
+    async def _run(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except Exception:
+            self._fault()
+
+    def _fault(self) -> None:
+        _LOG.exception("%s: a stream of it cannot go on", self._job_id)
+        self.cut()
+
+    async def _last_words(self, connection: StreamConnection, pump: Pump, why: str) -> None:
+        """A slow client takes the end of its stream at its own pace."""
+        await pump.writable()
+        if pump.over == "drained":
+            try:
+                async with asyncio.timeout(self._send_timeout):
+                    await connection.room()
+            except TimeoutError:
+                self._end("send_timeout")
+                return
+        self._end(pump.over or why)
+
+    async def _catch_up(self, watch: Watch, pump: Pump) -> None:
         """Reads the log at the client's pace until its place is in the window again."""
         while pump.over is None and pump.cursor + 1 < watch.window.first:
             try:
@@ -162,13 +241,14 @@ class EventStream:
                 pump.give(await watch.read(pump.cursor, FRAME_BYTES))
             except LogUnavailable:
                 self._close_watch()
-                return None
+                break
             except LogExpired:
-                return "expired"
+                self._conclude(pump, "expired")
+                return
             await pump.writable()
-        return pump.over
+        self._go_on(pump)
 
-    async def _look_for_job(self, pump: Pump) -> str | None:
+    async def _look_for_job(self, pump: Pump) -> None:
         """Finds the job where it is now; the pump keeps the client alive meanwhile."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LOG_PATIENCE_S
@@ -176,14 +256,16 @@ class EventStream:
             try:
                 self._watch = await self._find(pump.cursor)
             except ProblemError:
-                return "lost"
+                self._conclude(pump, "lost")
+                return
             except LogUnavailable:
                 if loop.time() > deadline:
-                    return "log_away"
+                    self._conclude(pump, "log_away")
+                    return
                 await asyncio.sleep(_LOG_RETRY_S)
             else:
                 break
-        return pump.over
+        self._go_on(pump)
 
     def _lost(self, cursor: int) -> Event:
         """What a client is told that cannot come back, when its job's log cannot be read."""
@@ -202,10 +284,6 @@ class EventStream:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-
-    def _start(self) -> dict[str, Any]:
-        headers = stream_headers(self._node, self._job_id)
-        return {"type": "http.response.start", "status": 200, "headers": headers}
 
     async def _send(
         self, connection: StreamConnection, send: Send, message: dict[str, Any]

@@ -1,132 +1,211 @@
 """Settlements on their way to the control plane: spooled to disk, sent until taken.
 
-A settlement is written to the spool before it is sent and the spool is emptied when
-all have been taken, so a restart of the broker or an absence of the control plane
-loses none; sending one twice is harmless, they are idempotent by `job_id`.
+What is promised, from the call of `add` on:
+
+    the broker is killed        nothing is lost: the line is with the kernel before `add` returns
+    the machine loses power     nothing that was not taken at the first attempt is lost: it is
+                                brought to the disk before the next one; in between lies one call
+    the disk takes nothing      it is kept in memory, sent, and written once the disk takes it
+    the control plane is away   up to `max_bytes` are kept; then texts go first, then whole
+                                settlements, counted and logged
+
+Sending one twice is harmless: they are idempotent by `job_id`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Final, Literal
 
 import msgspec
 
 from contracts.grants import BATCH_MAX, Settlement
 from contracts.problems import ProblemError
 from stream_broker.control import ControlClient, ControlUnavailable
+from stream_broker.spool_files import Segment, SpoolFiles, sync
 
 _LOG = logging.getLogger(__name__)
-_RETRY_S = 1.0
+
 # Characters of text in one call, of which the control plane reads SETTLEMENT_MAX.
-_CALL_TEXT_MAX = 64 << 10
+_CALL_TEXT_MAX: Final = 64 << 10
+# Seconds between attempts, by the number of those that have failed in a row.
+_RETRY_S: Final = (0.5, 1.0, 2.0, 4.0)
+
+# What may become of one: lost for want of room; not on disk; refused for good.
+Trouble = Literal["dropped", "unwritten", "refused"]
+
+
+class _Entry:
+    """`segment` is None while the disk has not taken it; `size` is that of its line."""
+
+    __slots__ = ("segment", "settlement", "size")
+
+    def __init__(self, settlement: Settlement, size: int, segment: Segment | None) -> None:
+        self.settlement = settlement
+        self.size = size
+        self.segment = segment
 
 
 class SettlementSpool:
-    """A bounded queue of settlements with a file behind it. `max_bytes` bounds both;
-    `dropped` is called for each one that does not fit."""
+    """A bounded queue of settlements with files behind it, in `root`.
+
+    `max_bytes` bounds both; `trouble` is told of each settlement that meets some.
+    """
 
     def __init__(
         self,
-        path: Path,
+        root: Path,
         control: ControlClient,
         *,
         max_bytes: int,
-        dropped: Callable[[], None] = lambda: None,
+        trouble: Callable[[Trouble], None] = lambda _: None,
     ) -> None:
-        self._path = path
         self._control = control
         self._max_bytes = max_bytes
-        self._queue: deque[Settlement] = deque()
+        self._trouble = trouble
+        self._files = SpoolFiles(root)
+        self._queue: deque[_Entry] = deque()
         self._wake = asyncio.Event()
-        self._bytes = 0
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._dropped = dropped
-        self._load()
+        self.bytes = 0
+        self._take_in()
 
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def waiting(self) -> list[Settlement]:
+        """Those that were not taken yet, the oldest first."""
+        return [entry.settlement for entry in self._queue]
+
     def add(self, settlement: Settlement) -> None:
-        """Takes a settlement. When the spool is full its texts go first, then all of it:
-        it is dropped, counted and logged."""
-        line = msgspec.json.encode(settlement) + b"\n"
-        has_text = settlement.final_text is not None or settlement.asked
-        if self._bytes + len(line) > self._max_bytes and has_text:
-            settlement = msgspec.structs.replace(settlement, final_text=None, asked=[])
-            line = msgspec.json.encode(settlement) + b"\n"
-        if self._bytes + len(line) > self._max_bytes:
-            self._dropped()
-            _LOG.error("the settlement spool is full: %s is dropped", settlement.job_id)
+        """Takes a settlement. When the spool is full its texts go first, then all of it."""
+        line = msgspec.json.encode(settlement)
+        if self.bytes + len(line) >= self._max_bytes and _has_text(settlement):
+            settlement = without_text(settlement)
+            line = msgspec.json.encode(settlement)
+        if self.bytes + len(line) >= self._max_bytes:
+            self._trouble("dropped")
+            _LOG.error("the settlement spool is full; dropped: %s", line.decode())
             return
-        self._write(line)
-        self._bytes += len(line)
-        self._queue.append(settlement)
+        entry = _Entry(settlement, len(line) + 1, self._files.append(line))
+        if entry.segment is None:
+            self._trouble("unwritten")
+        self._queue.append(entry)
+        self.bytes += entry.size
         self._wake.set()
 
     async def run(self) -> None:
         """Sends until cancelled."""
+        failures = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                batch = self._next()
-                if await self._send(batch):
-                    for _ in batch:
-                        self._queue.popleft()
+                # After a failure one asks for all, lest all brokers come back at once.
+                if await self._send_some(1 if failures else BATCH_MAX):
+                    failures = 0
                 else:
-                    await asyncio.sleep(_RETRY_S)
-            os.ftruncate(self._fd, 0)
-            self._bytes = 0
+                    await self._keep()
+                    await asyncio.sleep(_pause(failures))
+                    failures += 1
 
     def close(self) -> None:
-        """Closes the file; what is in it is sent by the next process."""
-        os.close(self._fd)
+        """Closes the files; what is in them is sent by the next process."""
+        self._files.close()
 
-    def _next(self) -> list[Settlement]:
-        """The oldest, as many as go in one call; always one."""
-        batch: list[Settlement] = []
-        left = _CALL_TEXT_MAX
-        for settlement in islice(self._queue, BATCH_MAX):
-            left -= len(settlement.final_text or "") + sum(len(s.text) for s in settlement.asked)
-            if batch and left < 0:
-                break
-            batch.append(settlement)
-        return batch
-
-    async def _send(self, batch: list[Settlement]) -> bool:
+    async def _send_some(self, most: int) -> bool:
+        """Sends the oldest in one call, so many at most; returns whether it was answered."""
+        entries = self._next(most)
         try:
-            refused = await self._control.settle(batch)
+            refused = await self._control.settle([entry.settlement for entry in entries])
         except (ControlUnavailable, ProblemError) as error:
             _LOG.debug("settlements not taken: %s", error)
             return False
-        # Refused for good: repeating it would block all that follow.
-        for job_id, why in refused.items():
-            _LOG.error("settlement of %s refused: %s", job_id, why)
+        for entry in entries:
+            self._queue.popleft()
+            reason = refused.get(entry.settlement.job_id)
+            if reason is None or not self._again(entry, reason):
+                self._done(entry)
         return True
 
-    def _write(self, line: bytes) -> None:
-        try:
-            os.write(self._fd, line)
-        except OSError as error:
-            # It is still sent by this process; only a restart would lose it.
-            _LOG.error("the settlement spool cannot be written: %s", error)
+    def _next(self, most: int) -> list[_Entry]:
+        """The oldest, as many as go in one call; always one."""
+        batch: list[_Entry] = []
+        left = _CALL_TEXT_MAX
+        for entry in islice(self._queue, most):
+            left -= _text_length(entry.settlement)
+            if batch and left < 0:
+                break
+            batch.append(entry)
+        return batch
 
-    def _load(self) -> None:
-        content = self._path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            # Torn by a crash: what is written next must begin on a line of its own.
-            self._write(b"\n")
-        for line in content.splitlines():
-            try:
-                self._queue.append(msgspec.json.decode(line, type=Settlement))
-            except msgspec.MsgspecError:
-                _LOG.warning("a torn line in %s is skipped", self._path.name)
-            self._bytes += len(line) + 1
+    def _again(self, entry: _Entry, reason: str) -> bool:
+        """One that is refused may be taken without its text; whether that is tried."""
+        if _has_text(entry.settlement):
+            entry.settlement = without_text(entry.settlement)
+            self._queue.append(entry)
+            return True
+        # Repeating it would block all that follow. The log keeps what it says.
+        self._trouble("refused")
+        said = msgspec.json.encode(entry.settlement).decode()
+        _LOG.error("a settlement is refused (%s): %s", reason, said)
+        return False
+
+    def _done(self, entry: _Entry) -> None:
+        self.bytes -= entry.size
+        if entry.segment is not None:
+            self._files.done(entry.segment)
+
+    async def _keep(self) -> None:
+        """Before a pause: what waits is brought to the disk, as far as it takes it."""
+        for entry in self._queue:
+            if entry.segment is None:
+                entry.segment = self._files.append(msgspec.json.encode(entry.settlement))
+                if entry.segment is None:
+                    break
+        paths = self._files.unsynced()
+        try:
+            await asyncio.to_thread(sync, paths)
+        except OSError as error:
+            self._files.not_synced(paths)
+            _LOG.error("the settlement spool is not on the disk: %s", error)
+
+    def _take_in(self) -> None:
+        for segment, lines in self._files.take_in():
+            for line in lines:
+                try:
+                    settlement = msgspec.json.decode(line, type=Settlement)
+                except (ValueError, RecursionError):
+                    if line:
+                        _LOG.warning("a torn line in %s is skipped", segment.path.name)
+                    self._files.done(segment)
+                    continue
+                self._queue.append(_Entry(settlement, len(line) + 1, segment))
+                self.bytes += len(line) + 1
         if self._queue:
             self._wake.set()
+
+
+def without_text(settlement: Settlement) -> Settlement:
+    """What is billed, without what was said."""
+    return msgspec.structs.replace(settlement, final_text=None, asked=[])
+
+
+def _has_text(settlement: Settlement) -> bool:
+    return settlement.final_text is not None or bool(settlement.asked)
+
+
+def _text_length(settlement: Settlement) -> int:
+    return len(settlement.final_text or "") + sum(len(said.text) for said in settlement.asked)
+
+
+def _pause(failures: int) -> float:
+    """Seconds until the next attempt: brokers that lost the control plane together must
+    not come back together."""
+    return _RETRY_S[min(failures, len(_RETRY_S) - 1)] * random.uniform(0.5, 1.5)  # noqa: S311

@@ -128,6 +128,10 @@ class Sweeper:
         orphan = await self._log.acquire(job_id, self._margin)
         if orphan is None:
             return False
+        if orphan.state.end_name is not None:
+            await self._runner.settle_for(orphan.state)
+            _LOG.warning("%s: had ended and was not settled", job_id)
+            return True
         events = await self._read_all(job_id, orphan.state.last_seq)
         # Cancellations of this home's jobs now concern this process.
         self._followers.listen(tag)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
+
+# How long an example takes says something about the machine only.
+hypothesis.settings.register_profile("okome", deadline=None)
+hypothesis.settings.load_profile("okome")
 
 SWITCHES = [
     "--no-sandbox",

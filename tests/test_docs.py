@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
 from contracts.codes import HTTP_CODES, JOB_ERRORS, NOTICES
 from control_plane.metrics import Metrics
+from control_plane.routes.account import Account
+from control_plane.routes.conversations import Talks
+from control_plane.routes.oidc import Oidc
+from control_plane.routes.sessions import Sessions
+from control_plane.routes.usage import Usage
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -45,6 +51,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
         "okome_broker_viewers",
         "okome_broker_log_away",
         "okome_broker_settlements_spooled",
+        "okome_broker_spool_bytes",
         "okome_broker_policy_age_seconds",
     }
     exposed = broker | control | gauges
@@ -61,4 +68,8 @@ def test_every_route_is_described() -> None:
         for route in group(context)  # type: ignore[operator]
         if isinstance(route, Route | WebSocketRoute)
     }
+    plane: Any = None
+    public = (Sessions(plane, plane), Oidc(plane, plane, plane), Account(plane), Usage(plane))
+    for calls in (*public, Talks(plane)):
+        served |= {route.path for route in calls.routes()}
     assert served - UNDESCRIBED == set(described)

@@ -24,6 +24,14 @@ ROOMS: dict[str, set[str]] = {
 # The pure core: time is an argument, I/O is somebody else's. Files or whole folders.
 PURE = [
     "contracts",
+    "control_plane/allowance.py",
+    "control_plane/holdings.py",
+    "control_plane/ledger.py",
+    "control_plane/login_secret.py",
+    "control_plane/oidc.py",
+    "control_plane/refusals.py",
+    "control_plane/tally.py",
+    "control_plane/throttle.py",
     "ingress",
     "inventory/members.py",
     "inventory/model.py",
@@ -47,6 +55,7 @@ PURE = [
     "stream_broker/record.py",
     "stream_broker/relay.py",
     "stream_broker/settling.py",
+    "stream_broker/tally.py",
     "stream_broker/views",
     "stream_broker/wheel.py",
     "stream_broker/window.py",

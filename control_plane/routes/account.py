@@ -1,4 +1,4 @@
-"""`/v1/keys`, `/v1/usage`, `/v1/quota`: what a user sees and changes of its own account."""
+"""`/v1/keys`, `/v1/quota`: what a user sees and changes of its own account."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,9 +17,9 @@ from control_plane.allowance import SPANS, UNITS, ends_at
 from control_plane.auth import Identity, check_scopes, new_api_key, require_scope
 from control_plane.plane import Plane
 from control_plane.routes.caller import identify_caller
-from control_plane.store.keys import add_key, list_keys, revoke_key
-from control_plane.store.usage import usage_by_model
-from control_plane.web import decode, respond
+from control_plane.store.audit import Entry, note
+from control_plane.store.keys import KeyRecord, add_key, list_keys, revoke_key
+from control_plane.web import decode, path_id, plain_text, respond
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -41,7 +42,6 @@ class Account:
             Route("/v1/keys", self.create_key, methods=["POST"]),
             Route("/v1/keys", self.list_keys, methods=["GET"]),
             Route("/v1/keys/{key_id}", self.revoke_key, methods=["DELETE"]),
-            Route("/v1/usage", self.usage, methods=["GET"]),
             Route("/v1/quota", self.quota, methods=["GET"]),
         ]
 
@@ -58,18 +58,22 @@ class Account:
                 "invalid_request", "expires_at must be in the future.", field="expires_at"
             )
         key = new_api_key()
-        record = await plane.database.run(
-            lambda c: add_key(
-                c,
+
+        def work(connection: Connection) -> KeyRecord:
+            record = add_key(
+                connection,
                 caller.user_id,
                 key,
-                name=wanted.name,
+                name=plain_text(wanted.name, "name"),
                 scopes=scopes,
                 expires_at=expires_at,
                 now=now,
-            ),
-            durable=True,
-        )
+            )
+            made = Entry(at=now, actor=caller.user_id, action="key.add", subject=record.id)
+            note(connection, made)
+            return record
+
+        record = await plane.database.run(work, durable=True)
         await plane.reload_roster()
         return respond({"key": key} | msgspec.to_builtins(record), status=201)
 
@@ -82,20 +86,19 @@ class Account:
     async def revoke_key(self, request: Request) -> Response:
         """Ends a key; brokers learn it with their next policy snapshot."""
         caller = self._key_holder(request)
-        key_id, now = request.path_params["key_id"], self._plane.clock()
-        revoked = await self._plane.database.run(
-            lambda c: revoke_key(c, caller.user_id, key_id, now), durable=True
-        )
-        if not revoked:
+        key_id, now = path_id(request, "key_id"), self._plane.clock()
+
+        def work(connection: Connection) -> bool:
+            revoked = revoke_key(connection, caller.user_id, key_id, now)
+            if revoked:
+                ended = Entry(at=now, actor=caller.user_id, action="key.revoke", subject=key_id)
+                note(connection, ended)
+            return revoked
+
+        if not await self._plane.database.run(work, durable=True):
             raise ProblemError("not_found", "You have no such key.")
         await self._plane.reload_roster()
         return Response(status_code=204)
-
-    async def usage(self, request: Request) -> Response:
-        """Requests and tokens per model since the beginning of the usage log."""
-        caller = identify_caller(request, self._plane)
-        models = await self._plane.database.run(lambda c: usage_by_model(c, caller.user_id))
-        return respond({"user_id": caller.user_id, "models": models})
 
     async def quota(self, request: Request) -> Response:
         """What is taken now of what the caller may take. A limit of null: none."""

@@ -15,6 +15,14 @@ def scheme_of(request: Request) -> str:
     return forwarded if forwarded in ("http", "https") else request.url.scheme
 
 
+def address_of(request: Request, ingresses: frozenset[str]) -> str:
+    """Where the client is: what an ingress says that it saw, else the other end of the
+    connection. Nobody else is believed; on loopback, where every process is ours, all are."""
+    peer = request.client.host if request.client else ""
+    said = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return said if said and (peer in ingresses or peer.startswith("127.")) else peer
+
+
 def require_own_origin(request: Request) -> None:
     """For requests whose credential a browser adds by itself.
 

@@ -23,7 +23,8 @@ from contracts.problems import ProblemError
 from control_plane.auth import is_service, unauthenticated
 from control_plane.granting import Granting
 from control_plane.plane import Plane
-from control_plane.policy import build_snapshot, etag, matches
+from control_plane.policy import KeptSnapshot, etag, matches
+from control_plane.settlements import check_name
 from control_plane.settling import Settling
 from control_plane.web import decode, respond
 
@@ -50,6 +51,7 @@ class Internal:
         self._plane = plane
         self._granting = Granting(plane)
         self._settling = Settling(plane)
+        self._kept = KeptSnapshot()
 
     def routes(self) -> list[Route]:
         """All of them, each behind the service credential."""
@@ -103,6 +105,9 @@ class Internal:
         """Takes slots for jobs that run already: 200 `{refused: [ids without a slot]}`."""
         plane = self._plane
         body = await decode(request, LostLeases, plane.settings.body_max)
+        check_name("node", body.node)
+        for lease_id in body.leases:
+            check_name("leases", lease_id)
         refused = await plane.books.acquire(body.leases, body.node, plane.roster.allowance)
         return respond({"refused": refused})
 
@@ -138,15 +143,14 @@ class Internal:
         return respond(snapshot, headers=headers)
 
     def _snapshot(self) -> PolicySnapshot:
-        plane, now = self._plane, self._plane.clock()
-        return build_snapshot(
-            keys=plane.roster.key_entries(now),
-            revoked=sorted(plane.roster.revoked),
+        plane = self._plane
+        return self._kept.get(
+            plane.roster,
+            plane.clock(),
             public_keys=plane.signer.jwks,
             models=plane.prober.proven_models(plane.models),
             limits=plane.limits,
             pacing=plane.pacing,
-            now=now,
         )
 
 

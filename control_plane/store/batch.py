@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Transaction
 from sqlalchemy.exc import DBAPIError
 
 from contracts.problems import ProblemError
-from control_plane.store.engines import transaction
+from control_plane.store.engines import is_lost, transaction
+
+
+class CommitError(Exception):
+    """The commit failed: whether it was kept all the same is not known."""
 
 
 class Work(msgspec.Struct, frozen=True, eq=False):
@@ -40,45 +44,73 @@ def run_batch(
 ) -> list[Outcome]:
     """Runs all of `works` in order; their outcomes in order.
 
-    What is late at the commit has not happened: its caller was told so. Raises DBAPIError
-    when the database cannot be worked with; then nothing has happened.
+    What is late, also what is late only at the commit, has not happened: its caller was
+    told so. Raises DBAPIError when the database cannot be worked with; then nothing has
+    happened; or CommitError.
     """
-    alone = len(works) == 1
-    with transaction(connection, any(work.durable for work in works)) as begun:
-        outcomes = [_run_one(connection, work, alone=alone) for work in works]
-        now = clock()
-        in_time = [work for work in works if work.deadline >= now]
-        if len(in_time) == len(works):
-            if not (alone and outcomes[0].error is not None):
-                begun.commit()
-            return outcomes
-        begun.rollback()
-    # Done again without those that are late: work depends on the database alone.
-    done = run_batch(connection, in_time, clock) if in_time else []
-    return _spread(works, in_time, done)
-
-
-def _spread(
-    works: Sequence[Work], in_time: Sequence[Work], done: Sequence[Outcome]
-) -> list[Outcome]:
-    by_work = {id(work): outcome for work, outcome in zip(in_time, done, strict=True)}
+    now = clock()
+    in_time = [work for work in works if work.deadline >= now]
+    done = iter(_run(connection, in_time, clock) if in_time else [])
     late = Outcome(error=too_late())
-    return [by_work.get(id(work), late) for work in works]
+    return [next(done) if work.deadline >= now else late for work in works]
 
 
-def _run_one(connection: Connection, work: Work, *, alone: bool) -> Outcome:
-    """A piece that is alone needs no savepoint: its transaction is all or nothing."""
+def _run(
+    connection: Connection, works: Sequence[Work], clock: Callable[[], float]
+) -> list[Outcome]:
+    """Without savepoints first: on a server they are two round trips for each piece, and
+    hardly ever does one raise."""
+    with transaction(connection, any(work.durable for work in works)) as begun:
+        try:
+            outcomes = [Outcome(work.run(connection)) for work in works]
+        except Exception as error:
+            if is_lost(connection, error):
+                raise
+            if len(works) == 1:
+                return [Outcome(error=error)]
+        else:
+            if _commit_in_time(connection, begun, works, clock):
+                return outcomes
+            begun.rollback()
+            # Work depends on the database alone: it may be done again.
+            return run_batch(connection, works, clock)
+    return _run_apart(connection, works, clock)
+
+
+def _run_apart(
+    connection: Connection, works: Sequence[Work], clock: Callable[[], float]
+) -> list[Outcome]:
+    with transaction(connection, any(work.durable for work in works)) as begun:
+        outcomes = [_run_one(connection, work) for work in works]
+        if _commit_in_time(connection, begun, works, clock):
+            return outcomes
+    return run_batch(connection, works, clock)
+
+
+def _run_one(connection: Connection, work: Work) -> Outcome:
     try:
-        if alone:
-            return Outcome(work.run(connection))
         with connection.begin_nested():
             return Outcome(work.run(connection))
-    except DBAPIError as error:
-        if error.connection_invalidated or not connection.in_transaction():
+    except Exception as error:
+        if is_lost(connection, error):
             raise
         return Outcome(error=error)
-    except Exception as error:
-        return Outcome(error=error)
+
+
+def _commit_in_time(
+    connection: Connection, begun: Transaction, works: Sequence[Work], clock: Callable[[], float]
+) -> bool:
+    """False: somebody gave up meanwhile, and nothing is committed."""
+    now = clock()
+    if any(work.deadline < now for work in works):
+        return False
+    try:
+        begun.commit()
+    except DBAPIError as error:
+        # The transaction may still be open; the next one needs a connection without it.
+        connection.invalidate()
+        raise CommitError(" ".join(str(error.orig).split())) from error
+    return True
 
 
 def too_late() -> ProblemError:

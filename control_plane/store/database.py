@@ -2,6 +2,7 @@
 
 The thread is the only writer, so a transaction never meets another one, and what it
 reads stays true until it commits. Calls that come while it works share the next commit.
+Reports, which may take long, are read beside it by a thread that cannot write.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from contracts.problems import ProblemError
 from control_plane.store.batch import Outcome, Work, run_batch, too_late
 from control_plane.store.engines import make_engine
 from control_plane.store.migrate import SchemaError, migrate
+from control_plane.store.reports import Reports
 from control_plane.store.syncing import Syncing
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Database:
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._reports = Reports(url)
         self._engine: Engine | None = None
         # PostgreSQL syncs for all its connections together, beside other transactions.
         self._syncing = Syncing(Path(str(url.database))) if _is_file(url) else None
@@ -68,9 +71,10 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, now)
 
     async def close(self) -> None:
-        """Ends the running transaction in peace, then the thread. Idempotent."""
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
+        """Ends the running transaction in peace, then the threads. Idempotent."""
+        engine, self._engine = self._engine, None
+        await self._reports.close()
+        if engine is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, engine.dispose)
         self._thread.shutdown()
         if self._syncing is not None:
@@ -82,13 +86,14 @@ class Database:
         It may be run twice: what it does must depend on the database alone.
 
         A commit survives a crash of this process; with `durable` also the loss of power,
-        for what the caller is told has been kept for good. Should that last sync fail it
-        raises, but what was committed stands.
+        for what the caller is told has been kept for good.
 
-        Raises ProblemError 503 after the timeout, or when the database fails.
+        Raises ProblemError 503 after the timeout, or when the database fails: then it may
+        have been kept all the same. Raises IntegrityError or DataError for rows that the
+        database will never take; then it has not.
         """
         if self._engine is None:
-            raise _unavailable("The store is closed.")
+            raise _closed()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         entry = Work(work, durable, self._monotonic() + self._timeout_s)
@@ -98,9 +103,20 @@ class Database:
                 return await future
         except TimeoutError:
             raise too_late() from None
-        except DBAPIError as error:  # disk full, file gone, server away
+        except (IntegrityError, DataError):
+            raise
+        except DBAPIError as error:
             log.error("the store failed: %s", error.orig)
-            raise _broken() from error
+            raise _failed() from error
+
+    async def read(self, work: Transaction[T]) -> T:
+        """Reads what may take long; holds nobody up but others who read.
+
+        Raises ProblemError 503 when it takes too long, or the database fails.
+        """
+        if self._engine is None:
+            raise _closed()
+        return await self._reports.read(work)
 
     def _submit(
         self, loop: asyncio.AbstractEventLoop, work: Work, future: asyncio.Future[Any]
@@ -122,8 +138,7 @@ class Database:
                 self._busy = bool(batch)
             if not batch:
                 return
-            outcomes = self._outcomes([work for work, _ in batch])
-            self._tell(loop, batch, outcomes)
+            self._tell(loop, batch, self._outcomes([work for work, _ in batch]))
 
     def _tell(
         self,
@@ -143,23 +158,36 @@ class Database:
             loop.call_soon_threadsafe(_deliver, now)
 
     def _outcomes(self, works: Sequence[Work]) -> list[Outcome]:
-        engine = self._engine
-        if engine is None:  # closed while these waited
-            return [Outcome(error=_unavailable("The store is closed."))] * len(works)
+        """Never raises: the thread must go on whatever happens."""
         try:
-            with engine.connect() as connection:
-                return run_batch(connection, works, self._monotonic)
-        except SQLAlchemyError as error:
-            return [Outcome(error=error)] * len(works)
+            return self._try(works)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                return _all_failed(works, error)
+        except Exception as error:
+            return _all_failed(works, error)
+        # The server was started anew, or cut an idle connection: that is seen at the next
+        # use only, and nothing was committed.
+        try:
+            return self._try(works)
+        except Exception as error:
+            return _all_failed(works, error)
+
+    def _try(self, works: Sequence[Work]) -> list[Outcome]:
+        engine, now = self._engine, self._monotonic()
+        if engine is None:  # closed while these waited
+            return [Outcome(error=_closed()) for _ in works]
+        if all(work.deadline < now for work in works):
+            return [Outcome(error=too_late()) for _ in works]
+        with engine.connect() as connection:
+            return run_batch(connection, works, self._monotonic)
 
     def _prepare(self, now: float) -> None:
         name = self.url.render_as_string(hide_password=True)
         try:
             if self.url.database and _is_file(self.url):
                 Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            engine = make_engine(self.url, self._timeout_s)
-            with engine.begin() as connection:
-                migrate(connection, now)
+            self._engine = _migrated(make_engine(self.url, self._timeout_s), now)
         except OSError as error:
             raise StoreError(f"{name}: cannot be opened: {error.strerror}") from error
         except DBAPIError as error:
@@ -167,7 +195,16 @@ class Database:
             raise StoreError(f"{name}: cannot be opened: {reason}") from error
         except SchemaError as error:
             raise StoreError(f"{name}: cannot be opened: {error}") from error
-        self._engine = engine
+
+
+def _migrated(engine: Engine, now: float) -> Engine:
+    try:
+        with engine.begin() as connection:
+            migrate(connection, now)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def _is_file(url: URL) -> bool:
@@ -177,7 +214,7 @@ def _is_file(url: URL) -> bool:
 def _synced(loop: asyncio.AbstractEventLoop, told: Sequence[_Told], error: OSError | None) -> None:
     if error is not None:
         log.error("the store cannot be synced: %s", error)
-        told = [(future, Outcome(error=_broken())) for future, _ in told]
+        told = [(future, Outcome(error=_failed())) for future, _ in told]
     loop.call_soon_threadsafe(_deliver, told)
 
 
@@ -191,7 +228,18 @@ def _deliver(told: Sequence[_Told]) -> None:
             future.set_result(outcome.result)
 
 
-def _broken() -> ProblemError:
+def _all_failed(works: Sequence[Work], error: Exception) -> list[Outcome]:
+    """Disk full, file gone, server away: one line for all of them."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    log.error("the store failed: %s", " ".join(str(cause).split()))
+    return [Outcome(error=_failed()) for _ in works]
+
+
+def _closed() -> ProblemError:
+    return _unavailable("The store is closed.")
+
+
+def _failed() -> ProblemError:
     return _unavailable("The store does not work just now.")
 
 

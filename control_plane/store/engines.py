@@ -7,14 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Connection, Engine, Table, Transaction, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 FILE_NAME: Final = "control-plane.sqlite3"
 _DRIVER: Final = "postgresql+psycopg"
+# Any number, the same for all control planes.
+_ONE_WRITER: Final = 0x6F6B6F6D65
+_WAITED_TOO_LONG: Final = ("55P03", "57014")  # lock_timeout, statement_timeout
+_DURABLE: Final = text("SET LOCAL synchronous_commit = on")
 
 
 class UrlError(Exception):
@@ -37,46 +42,101 @@ def postgres_url(given: str) -> URL:
     return url.set(drivername=_DRIVER)
 
 
-def make_engine(url: URL, timeout_s: float) -> Engine:
-    """An engine with one connection, which is opened at the first use and anew when lost."""
+def make_engine(url: URL, timeout_s: float, *, reading: bool = False) -> Engine:
+    """An engine with one connection, which is opened at the first use and anew when lost.
+
+    `timeout_s` bounds each statement. `reading`: it cannot write, and waits for no writer.
+    """
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url, timeout_s)
-    milliseconds = max(1, int(timeout_s * 1000))
-    return create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=1,
-        max_overflow=0,
-        pool_pre_ping=False,
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": max(2, int(timeout_s)),
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
-            "application_name": "okome-control-plane",
-            "keepalives_idle": 5,
-            "tcp_user_timeout": 5000,
-        },
-    )
+        return _sqlite(url, timeout_s, reading)
+    return _postgres(url, timeout_s, reading)
 
 
 @contextmanager
 def transaction(connection: Connection, durable: bool) -> Iterator[Transaction]:
     """A transaction whose commit survives this process; if `durable`, with PostgreSQL also a
-    loss of power. SQLite's file is synced beside the transactions (`syncing.py`)."""
-    with connection.begin() as begun:
-        if connection.dialect.name == "postgresql" and not durable:
-            connection.execute(text("SET LOCAL synchronous_commit = off"))
+    loss of power. SQLite's file is synced beside the transactions (`syncing.py`).
+
+    What is not committed when the block ends is rolled back.
+    """
+    begun = connection.begin()
+    try:
+        if connection.dialect.name == "postgresql" and durable:
+            connection.execute(_DURABLE)
         yield begun
+    finally:
+        begun.close()
+
+
+def is_lost(connection: Connection, error: Exception) -> bool:
+    """Has the whole transaction gone, so that nothing in it can go on?"""
+    if connection.invalidated:
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if connection.dialect.name == "sqlite":
+        # A full disk makes SQLite roll back by itself, unseen by SQLAlchemy.
+        raw: Any = connection.connection.dbapi_connection
+        return not raw.in_transaction
+    return False
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """An `INSERT` that can say `ON CONFLICT`, which both have but SQLAlchemy's own has not."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return insert_for(connection.dialect.name, table)
 
 
-def _sqlite(url: URL, timeout_s: float) -> Engine:
+def insert_for(dialect: str, table: Table) -> Any:
+    """The same by the name of the dialect."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def _postgres(url: URL, timeout_s: float, reading: bool) -> Engine:
+    milliseconds = max(1, int(timeout_s * 1000))
+    options = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "synchronous_commit": "off",  # but for durable transactions
+        "default_transaction_read_only": "on" if reading else "off",
+        # What a session of ours that was cut off holds must not stand in our own way for long.
+        "idle_in_transaction_session_timeout": 10_000,
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+    }
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": max(2, int(timeout_s)),
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "application_name": "okome-control-plane",
+            "keepalives_idle": 5,
+            "tcp_user_timeout": 5000,
+        },
+    )
+    if not reading:
+        event.listen(engine, "connect", _be_the_only_one)
+    return engine
+
+
+def _be_the_only_one(connection: psycopg.Connection, _: object) -> None:
+    """The ledger in memory is of use only while nobody else writes (ADR 12). The lock is
+    that of the session, and goes with it; the one before may take a moment to go."""
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_ONE_WRITER,))
+        connection.commit()
+    except psycopg.OperationalError as error:
+        connection.close()
+        if error.sqlstate in _WAITED_TOO_LONG:
+            raise psycopg.OperationalError("another control plane works with it") from error
+        raise
+
+
+def _sqlite(url: URL, timeout_s: float, reading: bool) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -93,9 +153,10 @@ def _sqlite(url: URL, timeout_s: float) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA query_only = {'ON' if reading else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from control_plane.ledger import OpenGrant
+from control_plane.holdings import OpenGrant
 from control_plane.store.schema import grants
 
+_ADD = insert(grants)
+_RENEW = (
+    update(grants)
+    .where(grants.c.id.in_(bindparam("ids", expanding=True)))
+    .values(lease_until=bindparam("until"))
+)
 
-def add_grants(connection: Connection, fresh: Sequence[OpenGrant]) -> None:
-    """Keeps grants, all in one statement."""
-    connection.execute(insert(grants), [msgspec.structs.asdict(grant) for grant in fresh])
+
+def add_grants(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Keeps grants: the fields of OpenGrant.
+
+    A lease that is taken again may still have a row, of a grant that is over or of an
+    attempt that was thought to have failed: that gives way.
+    """
+    again = [row["lease_id"] for row in rows if row["lease_id"] == row["id"]]
+    if again:
+        connection.execute(delete(grants).where(grants.c.lease_id.in_(again)))
+    connection.execute(_ADD, rows)
 
 
-def keep_renewals(connection: Connection, until: Sequence[tuple[str, float]]) -> None:
-    """Grant ids, and until when their slots are held now."""
-    statement = update(grants).where(grants.c.id == bindparam("grant_id"))
-    connection.execute(
-        statement.values(lease_until=bindparam("until")),
-        [{"grant_id": grant_id, "until": moment} for grant_id, moment in until],
-    )
+def keep_renewals(connection: Connection, ids: Sequence[str], until: float) -> None:
+    """Grants hold their slots until then; at most some thousand."""
+    connection.execute(_RENEW, {"ids": ids, "until": until})
 
 
 def drop_grants(connection: Connection, ids: Sequence[str]) -> None:
-    """Forgets grants that are settled, or that nobody will settle any more."""
+    """Forgets grants that nobody will settle any more; at most some thousand."""
     connection.execute(delete(grants).where(grants.c.id.in_(ids)))
+
+
+def idle_grants(connection: Connection, now: float) -> list[tuple[str, str]]:
+    """Grant and lease id of the grants whose slots were not renewed in time."""
+    rows = connection.execute(
+        select(grants.c.id, grants.c.lease_id).where(grants.c.lease_until <= now)
+    )
+    return [(grant_id, lease_id) for grant_id, lease_id in rows]
 
 
 def open_grants(connection: Connection) -> list[OpenGrant]:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from contracts.policy import KeyEntry, hash_key
 from control_plane.auth import display_prefix
-from control_plane.store.schema import api_keys, issued_tokens, users
+from control_plane.store.logins import end_logins
+from control_plane.store.schema import api_keys, issued_tokens, logins, users
 from control_plane.store.tokens import revoke_tokens
 
 
@@ -70,7 +71,7 @@ def list_keys(connection: Connection, user_id: str) -> list[KeyRecord]:
 
 
 def revoke_key(connection: Connection, user_id: str, key_id: str, now: float) -> bool:
-    """Ends a user's key and every token that was made from it.
+    """Ends a user's key, and every token and login that was made from it.
 
     Returns False when the user has no such key, or it was revoked before.
     """
@@ -83,7 +84,14 @@ def revoke_key(connection: Connection, user_id: str, key_id: str, now: float) ->
     ).rowcount
     if revoked:
         revoke_tokens(connection, issued_tokens.c.key_id == key_id, now)
+        end_logins(connection, logins.c.key_id == key_id, now)
     return bool(revoked)
+
+
+def owner_of_key(connection: Connection, key_id: str) -> str | None:
+    """The id of the user whose key it is."""
+    found: str | None = connection.scalar(select(api_keys.c.user_id).where(api_keys.c.id == key_id))
+    return found
 
 
 def is_revoked(connection: Connection, api_key: str) -> bool | None:

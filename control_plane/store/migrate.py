@@ -8,7 +8,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from control_plane.store.schema import installation
 
@@ -24,6 +24,10 @@ def migrate(connection: Connection, now: float) -> None:
     config = Config()
     config.set_main_option("script_location", str(_STEPS))
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":
+        # A step may take longer than a call may, and must not be lost afterwards.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL synchronous_commit = on"))
     try:
         command.upgrade(config, "head")
     except CommandError as error:

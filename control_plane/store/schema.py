@@ -93,7 +93,8 @@ api_keys: Final = Table(
     Index(None, "user_id", "created_at"),
 )
 
-# A browser that is signed in. `secret_hash` is of the cookie that renews its tokens.
+# A browser that is signed in. The cookie that renews its tokens has two parts: one stays
+# (`secret_hash`), the other changes with every use (`turn_hash`, before that `previous_hash`).
 logins: Final = Table(
     "logins",
     METADATA,
@@ -101,6 +102,9 @@ logins: Final = Table(
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("key_id", Text, ForeignKey("api_keys.id")),
     Column("secret_hash", Text, nullable=False, unique=True),
+    Column("turn_hash", Text, nullable=False),
+    Column("previous_hash", Text),
+    Column("turned_at", Double, nullable=False),
     Column("method", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),

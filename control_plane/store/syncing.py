@@ -61,6 +61,10 @@ class Syncing:
 
     def _sync(self) -> OSError | None:
         try:
+            if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
+                # The database was closed and opened anew in between.
+                os.close(self._fd)
+                self._fd = None
             if self._fd is None:
                 self._fd = self._open()
             os.fdatasync(self._fd)

@@ -43,6 +43,24 @@ def revoke_token(connection: Connection, jti: str, now: float) -> None:
     revoke_tokens(connection, issued_tokens.c.jti == jti, now)
 
 
+def spend_token(connection: Connection, jti: str, now: float) -> str | None:
+    """Ends a token that was made from a key and belongs to no login, and returns the key's
+    id; None for any other, also for one that was spent before."""
+    columns = issued_tokens.c
+    spent: str | None = connection.scalar(
+        update(issued_tokens)
+        .where(
+            columns.jti == jti,
+            columns.key_id.is_not(None),
+            columns.login_id.is_(None),
+            columns.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(columns.key_id)
+    )
+    return spent
+
+
 def revoked_tokens(connection: Connection, now: float) -> list[str]:
     """Ids of revoked tokens that would otherwise still be accepted somewhere."""
     columns = issued_tokens.c

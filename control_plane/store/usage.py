@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from contracts.grants import Settlement
 from control_plane.allowance import SPANS, period_of
-from control_plane.store.engines import insert_into
+from control_plane.store.engines import insert_for
 from control_plane.store.schema import grants, settlements, usage
-
-Row: TypeAlias = dict[str, Any]
-
-# SQLite takes 32,766 values in a statement, and a settlement has 17.
-_ROWS_MAX: Final = 1000
-
-
-class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user has used of one model."""
-
-    model: str
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,16 +31,13 @@ def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list
     The first settlement of a job counts; later ones change nothing. Returns for each
     whether it was the first.
     """
-    firsts: set[str] = set()
     distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
     rows = [_row(entry.settlement, now) for entry in distinct.values()]
-    for part in _parts(rows):
-        statement = insert_into(connection, settlements).values(part).on_conflict_do_nothing()
-        firsts.update(connection.scalars(statement.returning(settlements.c.job_id)))
+    firsts = set(connection.scalars(_log(connection.dialect.name), rows))
     _add_up(connection, [entry for job_id, entry in distinct.items() if job_id in firsts])
     ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
     if ended:
-        connection.execute(delete(grants).where(grants.c.id.in_(ended)))
+        connection.execute(_END, {"ids": ended})
     found: list[bool] = []
     for entry in batch:
         found.append(entry.settlement.job_id in firsts)
@@ -69,27 +52,35 @@ def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
             added = sums[entry.settlement.user_id, period_of(entry.granted_at, span)]
             added[0] += 1
             added[1] += used_tokens(entry.settlement)
+    if not sums:
+        return
     rows = [
         {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
         for (user_id, period), (requests, tokens) in sums.items()
     ]
-    for part in _parts(rows):
-        statement = insert_into(connection, usage).values(part)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["user_id", "period"],
-                set_={
-                    "requests": usage.c.requests + statement.excluded.requests,
-                    "tokens": usage.c.tokens + statement.excluded.tokens,
-                },
-            )
-        )
+    connection.execute(_add(connection.dialect.name), rows)
 
 
-def _parts(rows: list[Row]) -> Iterator[list[Row]]:
-    """As many as a statement may have values for."""
-    for start in range(0, len(rows), _ROWS_MAX):
-        yield rows[start : start + _ROWS_MAX]
+# Made once: to build a statement costs more than to run it.
+_END = delete(grants).where(grants.c.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _log(dialect: str) -> Any:
+    statement = insert_for(dialect, settlements).on_conflict_do_nothing()
+    return statement.returning(settlements.c.job_id)
+
+
+@cache
+def _add(dialect: str) -> Any:
+    statement = insert_for(dialect, usage)
+    return statement.on_conflict_do_update(
+        index_elements=["user_id", "period"],
+        set_={
+            "requests": usage.c.requests + statement.excluded.requests,
+            "tokens": usage.c.tokens + statement.excluded.tokens,
+        },
+    )
 
 
 def used_tokens(settlement: Settlement) -> int:
@@ -109,34 +100,7 @@ def used_in(
     return [(user_id, period, requests, tokens) for user_id, period, requests, tokens in rows]
 
 
-def usage_by_model(connection: Connection, user_id: str) -> list[ModelUsage]:
-    """A user's sums per model, in order of model name."""
-    columns = settlements.c
-    rows = connection.execute(
-        select(
-            columns.model,
-            func.count().label("requests"),
-            func.sum(columns.prompt_tokens).label("prompt_tokens"),
-            func.sum(columns.completion_tokens).label("completion_tokens"),
-            func.sum(columns.cached_tokens).label("cached_tokens"),
-        )
-        .where(columns.user_id == user_id)
-        .group_by(columns.model)
-        .order_by(columns.model)
-    )
-    return [
-        ModelUsage(
-            model=row.model,
-            requests=row.requests,
-            prompt_tokens=int(row.prompt_tokens),
-            completion_tokens=int(row.completion_tokens),
-            cached_tokens=int(row.cached_tokens),
-        )
-        for row in rows
-    ]
-
-
-def _row(settlement: Settlement, now: float) -> Row:
+def _row(settlement: Settlement, now: float) -> dict[str, Any]:
     return {
         "job_id": settlement.job_id,
         "grant_id": settlement.grant_id,

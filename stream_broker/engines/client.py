@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from contracts.grants import EngineTarget
+from stream_broker.alarms import Alarms
 from stream_broker.engines import failures
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.connection import EngineConnection
@@ -57,6 +58,7 @@ class EngineClient:
         self._dials: dict[EngineStream, asyncio.Task[None]] = {}
         self._open: set[EngineConnection] = set()
         self._all_gone = asyncio.Event()
+        self._alarms = Alarms()
         self._closed = False
 
     async def start(self, target: EngineTarget, call: EngineCall, sink: EngineSink) -> EngineStream:
@@ -71,7 +73,9 @@ class EngineClient:
         dialect = dialect_for(target.kind, self._line_max)
         origin = origin_of(target.base_url)
         request = origin.encode(dialect.request(msgspec.structs.replace(call, model=target.model)))
-        stream = EngineStream(request, dialect, sink, self, self._idle_timeout, self._clock)
+        stream = EngineStream(
+            request, dialect, sink, self, self._idle_timeout, self._clock, self._alarms
+        )
         self._streams[stream] = origin
         connection = self._pool.take(origin, self._clock())
         if connection is not None:
@@ -86,6 +90,7 @@ class EngineClient:
         dials = list(self._dials.values())
         for stream in list(self._streams):
             stream.close()
+        self._alarms.close()
         for connection in self._pool.clear():
             connection.abort()
         if self._sweep is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,8 +20,16 @@ P = TypeVar("P", bound=asyncio.Protocol)
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
-async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
-    """Connects to the first address that answers. Raises OSError or UnicodeError."""
+async def dial(
+    origin: Origin,
+    make: Callable[[], P],
+    receive_buffer: int,
+    tls: ssl.SSLContext | None = None,
+) -> P:
+    """Connects to the first address that answers. Raises OSError or UnicodeError.
+
+    `tls` in place of the machine's own authorities, where the origin has TLS.
+    """
     loop = asyncio.get_running_loop()
     refused: OSError | None = None
     for family, kind, number, _, address in await _resolve(loop, origin):
@@ -29,12 +38,29 @@ async def dial(origin: Origin, make: Callable[[], P], receive_buffer: int) -> P:
         except OSError as error:
             refused = error
             continue
-        return await _wrap(loop, sock, origin, make)
+        return await _wrap(loop, sock, origin, make, tls)
     raise refused or OSError("no address")
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> Sequence[AddressInfo]:
+    literal = _literal(origin.host, origin.port)
+    if literal is not None:
+        return (literal,)
     return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+
+
+@lru_cache(maxsize=256)
+def _literal(host: str, port: int) -> AddressInfo | None:
+    """Where a host leads that is an address already; None for a name, or with a scope."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
+    if "%" in host:
+        return None
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0)
 
 
 async def _connect(
@@ -62,13 +88,17 @@ async def _connect(
 
 
 async def _wrap(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, make: Callable[[], P]
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    origin: Origin,
+    make: Callable[[], P],
+    tls: ssl.SSLContext | None,
 ) -> P:
     try:
         _, protocol = await loop.create_connection(
             make,
             sock=sock,
-            ssl=_tls() if origin.tls else None,
+            ssl=(tls or _tls()) if origin.tls else None,
             server_hostname=origin.host if origin.tls else None,
         )
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -43,6 +44,10 @@ class OpenAIDialect:
     any more (measured on xllamacpp 2026.10: without it a closed connection is noticed at
     the first token, with it after one batch). vLLM ignores fields it does not know.
 
+    `continuous_usage_stats` is vLLM's: a count in every chunk, so that what a job has used
+    is known wherever it is cut. llama.cpp ignores it and counts at the end only (xllamacpp
+    2026.10).
+
     A continuation sets vLLM's two flags. llama.cpp takes them together (alone,
     `continue_final_message` is refused) and continues without them too, to the same
     tokens: measured on xllamacpp 2026.10.
@@ -57,7 +62,7 @@ class OpenAIDialect:
             "model": call.model,
             "messages": call.conversation(),
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "return_progress": True,
             "max_tokens": call.max_tokens,
         }
@@ -103,6 +108,7 @@ class OllamaDialect:
         return failures.refused(status, body)
 
 
+@lru_cache(maxsize=8)
 def dialect_for(kind: EngineKind, line_max: int = LINE_MAX) -> Dialect:
     """The dialect of a kind of engine; `line_max` bounds one line of its stream, bytes.
 

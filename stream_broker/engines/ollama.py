@@ -91,6 +91,10 @@ class OllamaParser:
             self._fail(failures.truncated(), out)
         return out
 
+    def usage(self) -> Usage | None:
+        """Ollama counts at the end only, and says it with the Finish."""
+        return None
+
     def _line(self, text: bytes, out: list[Delta]) -> None:
         line = _decode_line(text)
         if line is None:

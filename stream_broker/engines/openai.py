@@ -41,24 +41,26 @@ class OpenAIParser:
 
     __slots__ = (
         "_calls",
+        "_counted",
         "_doubt",
         "_events",
-        "_head",
         "_over",
         "_proven",
         "_reason",
-        "_tail",
+        "_template",
         "_usage",
     )
 
     def __init__(self, line_max: int) -> None:
         self._events = EventCutter(line_max)
         self._calls = CallAssembler(line_max)
-        self._head, self._tail = NO_TEMPLATE
+        self._template = NO_TEMPLATE
         self._proven = True
         self._doubt = 0
         self._reason: str | None = None
         self._usage: Usage | None = None
+        # A chunk whose count was not decoded: later than `_usage`.
+        self._counted = b""
         self._over = False
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -66,20 +68,28 @@ class OpenAIParser:
         out: list[Delta] = []
         if self._over:
             return out
-        head, tail = self._head, self._tail
+        head, tail, counts = self._template
         for block in self._events.feed(data):
-            if block.startswith(head) and block.endswith(tail):
+            if block.startswith(head):
+                if counts is None:
+                    last = len(block) - len(tail) if block.endswith(tail) else 0
+                else:
+                    last = block.rfind(tail)
+                    if not counts(block, last + len(tail)):
+                        last = 0
                 try:
-                    text = decode_string(block[len(head) - 1 : len(block) - len(tail) + 1])
+                    text = decode_string(block[len(head) - 1 : last + 1])
                 except ValueError:
                     pass
                 else:
                     self._proven = True
+                    if counts is not None:
+                        self._counted = block
                     if text:
                         out.append(Text(text))
                     continue
             self._event(block, out)
-            head, tail = self._head, self._tail
+            head, tail, counts = self._template
         if self._events.too_long:
             self._fail(failures.line_too_long(), out)
         return out
@@ -92,6 +102,15 @@ class OpenAIParser:
         else:
             self._fail(failures.truncated(), out)
         return out
+
+    def usage(self) -> Usage | None:
+        """The last count that the engine has given, of all so far or of the whole."""
+        if self._counted:
+            chunk = decode_chunk(self._counted.removeprefix(_DATA))
+            self._counted = b""
+            if chunk is not None and chunk.usage is not None:
+                self._usage = chunk.usage.counted()
+        return self._usage
 
     def _event(self, block: bytes, out: list[Delta]) -> None:
         """Any event, decoded in full."""
@@ -109,7 +128,7 @@ class OpenAIParser:
             self._fail(failures.told_in_stream(chunk.error), out)
             return
         if chunk.usage is not None:
-            self._usage = chunk.usage.counted()
+            self._usage, self._counted = chunk.usage.counted(), b""
         if self._reason is None:
             if text := chunk.only_text():
                 self._learn(block, text)
@@ -139,7 +158,7 @@ class OpenAIParser:
 
     def _conclude(self, told: str, out: list[Delta]) -> None:
         """The answer is complete; its usage and `[DONE]` are still to come."""
-        self._head, self._tail = NO_TEMPLATE
+        self._template = NO_TEMPLATE
         if self._over:
             return
         reason = _REASONS.get(told)
@@ -161,10 +180,10 @@ class OpenAIParser:
             self._fail(failures.truncated(), out)
         elif not self._over:
             self._over = True
-            out.append(Finish(self._reason, self._usage))
+            out.append(Finish(self._reason, self.usage()))
 
     def _fail(self, failure: Failure, out: list[Delta]) -> None:
-        self._head, self._tail = NO_TEMPLATE
+        self._template = NO_TEMPLATE
         if not self._over:
             self._over = True
             out.append(failure)
@@ -177,4 +196,4 @@ class OpenAIParser:
         template = learn(block[len(_DATA) :], text)
         self._proven = False
         if template is not None:
-            self._head, self._tail = _DATA + template[0], template[1]
+            self._template = template._replace(head=_DATA + template.head)

@@ -8,6 +8,9 @@ import msgspec
 
 from contracts.grants import Usage
 
+# More than any answer has, and what the control plane takes.
+_COUNT_MAX: Final = 1 << 31
+
 
 class FunctionPart(msgspec.Struct, gc=False):
     """The first part of a call has the name, the others more of `arguments`."""
@@ -54,13 +57,17 @@ class ChunkUsage(msgspec.Struct):
     prompt_tokens_details: PromptDetails | None = None
 
     def counted(self) -> Usage:
-        """The same in our words."""
+        """The same in our words. A count that none can be is cut to one that is settled."""
         details = self.prompt_tokens_details
         return Usage(
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            cached_tokens=(details.cached_tokens or 0) if details else 0,
+            prompt_tokens=_count(self.prompt_tokens),
+            completion_tokens=_count(self.completion_tokens),
+            cached_tokens=_count((details.cached_tokens or 0) if details else 0),
         )
+
+
+def _count(told: int) -> int:
+    return min(max(0, told), _COUNT_MAX)
 
 
 class Chunk(msgspec.Struct):
@@ -71,8 +78,8 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
     def only_text(self) -> str | None:
-        """The content, if the chunk says nothing else; None otherwise."""
-        if self.error is not None or self.usage is not None or not self.choices:
+        """The content, if the chunk adds nothing else to the answer; None otherwise."""
+        if self.error is not None or not self.choices:
             return None
         choice = self.choices[0]
         said = choice.delta

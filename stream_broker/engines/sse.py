@@ -47,7 +47,8 @@ class EventCutter(BlockCutter):
         if len(self._head) < len(BOM) and BOM.startswith(self._head):
             return b""
         self._begun = True
-        return self._head.removeprefix(BOM)
+        begun, self._head = self._head, b""
+        return begun.removeprefix(BOM)
 
     def _with_lf(self, data: bytes) -> bytes:
         """A CR ends its line at once; an LF that comes in the next read is part of it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from contracts.grants import Usage
+from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines import failures
 from stream_broker.engines.connection import EngineConnection
 from stream_broker.engines.deltas import Delta, Failure, Finish
@@ -50,6 +51,8 @@ class EngineStream:
     """
 
     __slots__ = (
+        "_alarm",
+        "_alarms",
         "_clock",
         "_connection",
         "_dialect",
@@ -61,7 +64,6 @@ class EngineStream:
         "_refusal",
         "_request",
         "_sink",
-        "_timer",
     )
 
     def __init__(
@@ -72,6 +74,7 @@ class EngineStream:
         dialer: Dialer,
         idle_timeout: float,
         clock: Callable[[], float],
+        alarms: Alarms,
     ) -> None:
         self._request = request
         self._dialect = dialect
@@ -81,7 +84,8 @@ class EngineStream:
         self._idle_timeout = idle_timeout
         self._clock = clock
         self._connection: EngineConnection | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarms = alarms
+        self._alarm: Alarm | None = None
         self._refusal = b""
         self._paused = False
         self._over = False
@@ -102,12 +106,16 @@ class EngineStream:
         self._paused = False
         if self._connection is not None:
             self._connection.go_on()
-            self._watch(self._connection, self._idle_timeout)
+            self._watch(self._idle_timeout)
 
     def close(self) -> None:
         """Ends the generation now: the engine sees its connection close. Idempotent."""
         if not self._over:
             self._conclude(clean=False)
+
+    def usage(self) -> Usage | None:
+        """The engine's last count so far, also after the end; None if it has told none."""
+        return self._parser.usage()
 
     # For the client.
 
@@ -118,7 +126,7 @@ class EngineStream:
         if self._paused:
             connection.hold()
         else:
-            self._watch(connection, self._idle_timeout)
+            self._watch(self._idle_timeout)
 
     def fail(self, failure: Failure) -> None:
         """Ends the generation with a failure."""
@@ -186,20 +194,22 @@ class EngineStream:
                 connection.abort()
         self._dialer.forget(self)
 
-    def _watch(self, connection: EngineConnection, delay: float) -> None:
-        """One timer a stream, which no token touches: see `_check_silence`."""
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, self._check_silence, connection)
+    def _watch(self, delay: float) -> None:
+        """One alarm a stream, which no token touches: see `_check_silence`."""
+        self._alarm = self._alarms.after(delay, self._check_silence)
 
     def _stop_watch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
-    def _check_silence(self, connection: EngineConnection) -> None:
+    def _check_silence(self) -> None:
         """Looks when the last byte came, and waits for what is left of the time."""
+        connection = self._connection
+        if connection is None:
+            return
         left = connection.heard_at + self._idle_timeout - self._clock()
         if left > 0:
-            self._watch(connection, left)
+            self._watch(left)
         else:
             self.fail(failures.stalled())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from contracts.grants import Usage
 from stream_broker.engines.deltas import Delta
 
 
@@ -20,4 +21,8 @@ class WireParser(Protocol):
 
     def eof(self, complete: bool) -> list[Delta]:
         """The end of the body; `complete` if HTTP says that nothing is missing."""
+        ...
+
+    def usage(self) -> Usage | None:
+        """The engine's last count so far; None where it has told none. At any time."""
         ...

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from stream_broker.batching import Batches
 from stream_broker.events import Event
 from stream_broker.log import scripts
 from stream_broker.log.appending import AppendEncoder
@@ -25,6 +27,8 @@ from stream_broker.log.store import Script, Scripts
 from stream_broker.log.stores import Stores
 from stream_broker.record import JobHead, JobState
 
+# Records made in one pipeline: a few KiB each, for the engine call is in it.
+_CREATES_MAX = 32
 _CLAIM = msgspec.json.Decoder(Claim)
 
 
@@ -46,6 +50,7 @@ class RedisLog:
         self._keys = keys
         self._encoder = AppendEncoder(keys, int(log_ttl), int(record_ttl))
         self._reader = Reader(stores)
+        self._creates: dict[str, Batches[Script, Any]] = {}
         self._lanes: dict[str, Lane] = {}
         self._lane_of: dict[str, Lane] = {}
         self._record_ttl = int(record_ttl)
@@ -57,7 +62,16 @@ class RedisLog:
         keys = self._of(head.job_id)
         args = [head.job_id, msgspec.json.encode(head), self._lease_ms, self._running_ttl(head)]
         names = [keys.job(head.job_id), keys.relays]
-        return int(await self._run(keys, scripts.CREATE, names, args, durable=True))
+        creates = self._creates.get(keys.tag)
+        if creates is None:
+            creates = Batches(partial(self._create_each, keys.tag), _CREATES_MAX)
+            self._creates[keys.tag] = creates
+        return int(await creates.ask((scripts.CREATE, names, args)))
+
+    async def _create_each(self, tag: str, calls: list[Script]) -> list[Any]:
+        """Records of one home, made in one pipeline and acknowledged in one go."""
+        acks = self._stores.acks
+        return await self._stores.ask(tag, lambda redis: Scripts(redis).run_all(calls, acks))
 
     def lane(self, job_id: str) -> str:
         """Appends of jobs with the same lane go out in one flush."""
@@ -161,6 +175,18 @@ class RedisLog:
 
         await _all(renew(keys, ids) for keys, ids in self._by_home(job_ids))
 
+    async def settled(self, job_ids: list[str]) -> None:
+        """Says of jobs that have ended that nobody need settle them any more.
+
+        Bounded as `renew` is. Raises LogUnavailable when any home was not asked with success.
+        """
+
+        async def forget(keys: Keys, ids: list[str]) -> None:
+            async with asyncio.timeout(self._lease_ms / 3000):
+                await self._stores.ask(keys.tag, lambda redis: redis.zrem(keys.relays, *ids))
+
+        await _all(forget(keys, ids) for keys, ids in self._by_home(job_ids))
+
     async def release(self, job_id: str, epoch: int) -> None:
         """Gives a lease up at once, so that another broker takes the job over."""
         keys = self._of(job_id)
@@ -174,7 +200,8 @@ class RedisLog:
         return [raw.decode() for raw in reply]
 
     async def acquire(self, job_id: str, margin: float) -> Orphan | None:
-        """Takes an orphan over under the next epoch; None when somebody else did.
+        """Takes an orphan over under the next epoch; None when somebody else did. One that
+        has ended is only to be settled.
 
         Counts only once acknowledged, and with it all that the former relay has written.
         """
@@ -217,7 +244,9 @@ class RedisLog:
         return max(0.0, float(left) / 1000)
 
     def close(self) -> None:
-        """Ends the connections of the appends."""
+        """Ends the connections of the appends, and what is being created."""
+        for creates in self._creates.values():
+            creates.close()
         for lane in self._lanes.values():
             lane.close()
 

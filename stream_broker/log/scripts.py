@@ -12,6 +12,9 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
+# How long the broker that ended a job has to settle it: it may read its text first.
+SETTLE_MS = 5_000
+
 # KEYS: job, relays. ARGV: job id, head, lease ms, record ttl s. Returns the epoch.
 CREATE = (
     _NOW
@@ -31,6 +34,8 @@ return tonumber(redis.call('HGET', KEYS[1], 'epoch'))
 # `durable`: up to here replicas are known to have the log; '' where there are none to ask.
 # Returns 1 stored, 0 fenced, -1 missing (no record), -2 a gap before the first event.
 # It writes something in every case in which it returns 1: WAIT then waits for just that.
+# A job that has ended stays among the relays until it is settled: if its broker dies before,
+# somebody else takes it over and settles it.
 APPEND = """
 local job = redis.call('HMGET', KEYS[1], 'epoch', 'last_seq')
 if not job[1] then return -1 end
@@ -47,14 +52,16 @@ end
 redis.call('HSET', KEYS[1], 'last_seq', last, 'first_token_at', ARGV[5], 'durable', ARGV[6])
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[1], 'ended_at', ARGV[7], 'end_name', ARGV[8], 'end', ARGV[#ARGV])
-  redis.call('ZREM', KEYS[3], ARGV[1])
+  local t = redis.call('TIME')
+  local by = t[1] * 1000 + math.floor(t[2] / 1000) + SETTLE_MS
+  redis.call('ZADD', KEYS[3], 'XX', by, ARGV[1])
   redis.call('EXPIRE', KEYS[2], ARGV[3])
   redis.call('EXPIRE', KEYS[1], ARGV[4])
 elseif job[2] == '0' then
   redis.call('EXPIRE', KEYS[2], ARGV[4])
 end
 return 1
-"""
+""".replace("SETTLE_MS", str(SETTLE_MS))
 
 # KEYS: job, relays. ARGV: job id. Takes back a record that nobody has begun to run. Returns 0
 # when somebody has.
@@ -93,14 +100,15 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, A
 )
 
 # KEYS: job, relays. ARGV: job id, margin ms, lease ms.
-# Takes an orphan over. Returns the new epoch, or 0 when it is no orphan any more. The record
-# then says for how many ms its lease had lapsed (0: it was given up).
+# Takes an orphan over, also one that has ended and was not settled. Returns the new epoch,
+# or 0 when it is no orphan any more. The record then says for how many ms its lease had
+# lapsed (0: it was given up).
 ACQUIRE = (
     _NOW
     + """
 local ends = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not ends or tonumber(ends) > now - ARGV[2] then return 0 end
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'end_name') == 1 then
+if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
   return 0
 end

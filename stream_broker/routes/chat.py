@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +18,6 @@ from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
 from stream_broker.routes.reading import read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.chat import ChatView
-from stream_broker.watch import Watch
 
 
 def chat_routes(context: Context) -> list[Route]:
@@ -42,9 +42,7 @@ def chat_routes(context: Context) -> list[Route]:
                 principal.user_id, conversation_id, spec.messages, job_id
             )
 
-        async def find(at: int) -> Watch:
-            return await context.directory.watch(job_id, principal.user_id, at)
-
+        find = partial(context.directory.watch, job_id, principal.user_id)
         watch = await find(0)
         return EventStream(
             job_id,

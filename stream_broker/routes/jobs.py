@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -68,9 +69,8 @@ async def _stream(context: Context, principal: Principal, request: Request) -> R
     heartbeat = heartbeat_of(request, context.settings.heartbeat)
     context.viewers.check_room()
 
-    async def find(at: int) -> Watch:
-        return await context.directory.watch(job_id, principal.user_id, at)
-
+    find = partial(context.directory.watch, job_id, principal.user_id)
+    watch: Watch | None
     try:
         watch = await find(cursor)
     except LogUnavailable:

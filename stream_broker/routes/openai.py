@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -89,9 +90,7 @@ def openai_routes(context: Context) -> list[Route]:
 async def _stream(
     context: Context, principal: Principal, job_id: str, cursor: int
 ) -> Response | ASGIApp:
-    async def find(at: int) -> Watch:
-        return await context.directory.watch(job_id, principal.user_id, at)
-
+    find = partial(context.directory.watch, job_id, principal.user_id)
     watch = await find(cursor)
     if cursor and watch.over:
         watch.close()

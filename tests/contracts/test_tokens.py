@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,18 @@ def with_header(header: dict[str, Any]) -> str:
     return b".".join([*encoded, signature]).decode()
 
 
+def hmac_with_public_key() -> str:
+    """What a verifier that believes the header would check with the public key as a secret."""
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    header = {"alg": "HS256", "typ": "JWT", "kid": JWK["kid"]}
+    encoded = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in (header, CLAIMS)
+    ]
+    digest = hmac.digest(pem, b".".join(encoded), "sha256")
+    return b".".join([*encoded, base64.urlsafe_b64encode(digest).rstrip(b"=")]).decode()
+
+
 def refusal(token: str, now: float = NOW, revoked: tuple[str, ...] = ()) -> str:
     with pytest.raises(TokenRefused) as caught:
         verify_token(token, KEYS, revoked, now)
@@ -78,6 +92,11 @@ def test_the_thumbprint_is_that_of_rfc_8037() -> None:
         ("x" * (TOKEN_MAX + 1), "malformed"),
         (signed(key=None, algorithm="none"), "algorithm"),
         (signed(key=JWK["x"], algorithm="HS256"), "algorithm"),
+        (hmac_with_public_key(), "algorithm"),
+        (with_header({"alg": "none", "kid": JWK["kid"]}), "algorithm"),
+        (with_header({"alg": "eddsa", "kid": JWK["kid"]}), "algorithm"),
+        (with_header({"kid": JWK["kid"]}), "algorithm"),
+        (signed(aud=["elsewhere"]), "audience"),
         (with_header({"alg": "ES256", "kid": JWK["kid"]}), "algorithm"),
         (with_header({"alg": "EdDSA"}), "key"),
         (with_header({"alg": "EdDSA", "kid": 7}), "malformed"),

@@ -5,28 +5,34 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
+import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import URL, Connection, select
 
 from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
 from control_plane.credentials import Credentials
 from control_plane.plane import Plane
 from control_plane.store.database import Database
-from control_plane.store.engines import sqlite_url
+from control_plane.store.enrolment import add_user
+from control_plane.store.schema import METADATA
+from control_plane.store.users import LOCAL_TIER
 from inventory.model import Cluster, EngineSpec, Node
 from inventory.settings import Settings
 
 SERVICE_KEY = "s" * 43
 API_KEY = "ok_" + "A" * 43
+ADMIN_KEY = "a" * 43
 SESSION_KEY = Ed25519PrivateKey.generate()
 DATA_KEY = b"d" * 32
 DATA_KEY_TEXT = base64.b64encode(DATA_KEY).decode()
 NOW = 1_800_000_000.0
 HOST = "http://okome.test"
+# Quick: what it costs is tested elsewhere.
+CHEAP = argon2.profiles.CHEAPEST
 # One end in each of the two wires.
 CONTINUED = b'data: {"choices":[{"finish_reason":"length"}]}\n{"done":true}\n'
 
@@ -92,6 +98,40 @@ class Harness:
         body = {"api_key": api_key}
         return await self.client.post("/auth/login", json=body, headers=headers)
 
+    async def add_user(self, name: str, password: str | None = None) -> str:
+        """A user of the first tier; its id."""
+        plane = self.plane
+        hashed = await plane.passwords.hash(password) if password else None
+        user_id = await plane.database.run(
+            lambda c: add_user(c, name, tier=LOCAL_TIER, now=plane.clock(), password=hashed)
+        )
+        await plane.reload_roster()
+        return user_id
+
+    async def sign_in(self, name: str, password: str, **headers: str) -> httpx.Response:
+        """A login by name and password."""
+        body = {"name": name, "password": password}
+        return await self.client.post("/auth/login", json=body, headers=headers)
+
+    async def admin(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A call with the admin's credential."""
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"} | options.pop("headers", {})
+        path = f"/internal/v1/admin{path}"
+        return await self.client.request(method, path, headers=headers, **options)
+
+    async def kept(self) -> str:
+        """Everything that is in the store, as text."""
+
+        def rows(connection: Connection) -> str:
+            tables = METADATA.sorted_tables
+            return "\n".join(
+                f"{table.name} {tuple(row)!r}"
+                for table in tables
+                for row in connection.execute(select(table))
+            )
+
+        return await self.plane.database.run(rows)
+
     async def put_down(self, *hosts: str) -> None:
         """These engines stop answering, and that has been noticed."""
         self.engines.down = set(hosts)
@@ -153,22 +193,28 @@ def settled(**changes: Any) -> Settlement:
 
 @asynccontextmanager
 async def running(
-    state: Path, clock: Clock, settings: Settings, api_key: str | None = None
+    url: URL, clock: Clock, settings: Settings, api_key: str | None = None
 ) -> AsyncIterator[Harness]:
-    """A control plane over the store in `state`."""
+    """A control plane over the database at `url`."""
     engines = Engines()
-    database = Database(sqlite_url(state), timeout_s=5.0)
+    database = Database(url, timeout_s=5.0)
     await database.open(clock())
     try:
         app = build_app(
             cluster=cluster(),
             settings=settings,
             credentials=Credentials(
-                SERVICE_KEY, api_key or API_KEY, SESSION_KEY, data_keys=(DATA_KEY,)
+                SERVICE_KEY,
+                api_key or API_KEY,
+                SESSION_KEY,
+                admin_key=ADMIN_KEY,
+                oidc_client_secret="a secret",
+                data_keys=(DATA_KEY,),
             ),
             database=database,
             clock=clock,
             engine_transport=engines,
+            password_cost=CHEAP,
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-from functools import partial
 
 import pytest
+from sqlalchemy import func, select
 
+from contracts.problems import ProblemError
+from control_plane.store.schema import grants, issued_tokens
 from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, Clock, Harness
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/v1/sessions/a/b", "/v1/sessions/1", "/v1/keys/", "/internal/v2/grants"]
+    "path",
+    ["/", "/nothing", "/v1/sessions/a/b", "/v1/sessions/1", "/v1/keys/", "/internal/v2/grants"],
 )
 async def test_what_is_not_there_is_a_problem(control: Harness, path: str) -> None:
     answer = await control.call("GET", path)
@@ -43,7 +45,7 @@ async def test_a_fault_of_ours_is_a_500_that_shows_nothing(
     def broken(*_: object) -> None:
         raise RuntimeError("the secret inside")
 
-    monkeypatch.setattr("control_plane.routes.account.usage_by_model", broken)
+    monkeypatch.setattr("control_plane.routes.usage.usage_by_model", broken)
     answer = await control.call("GET", "/v1/usage")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text
@@ -91,13 +93,25 @@ async def test_pruning_forgets_what_nobody_holds(control: Harness, clock: Clock)
     await control.client.post("/auth/logout", headers={"Authorization": f"Bearer {token}"})
     clock.now += 100_000
     await control.plane.prune()
-    for table in ("leases", "reservations", "issued_tokens", "revoked_tokens"):
-        assert await control.plane.database.read(partial(count, table)) == 0
+    for table in (grants, issued_tokens):
+        kept = select(func.count()).select_from(table)
+        assert await control.plane.database.run(lambda c, kept=kept: c.scalar(kept)) == 0
 
 
-def count(table: str, connection: sqlite3.Connection) -> int:
-    query = f"SELECT count(*) FROM {table}"  # noqa: S608  # names of our own
-    return int(connection.execute(query).fetchone()[0])
+async def test_a_revoked_key_ends_also_when_the_roster_could_not_be_read_then(
+    control: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await control.call("POST", "/v1/keys", json={})).json()
+
+    def away(*_: object) -> None:
+        raise ProblemError("control_plane_unavailable", "no")
+
+    monkeypatch.setattr("control_plane.plane.read_rows", away)
+    assert (await control.call("DELETE", f"/v1/keys/{made['id']}")).status_code == 503
+    assert (await control.grant(made["key"])).status_code == 200
+    monkeypatch.undo()
+    await control.plane.refresh_roster()
+    assert (await control.grant(made["key"])).status_code == 401
 
 
 async def test_pruning_waits_for_a_store_that_is_busy(control: Harness) -> None:

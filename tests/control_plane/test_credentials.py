@@ -53,6 +53,22 @@ def test_a_data_key_from_before_is_read_too(directory: Path) -> None:
     refused(directory, "data_key_previous", "32 random bytes")
 
 
+def test_others_are_read_if_they_are_there(directory: Path) -> None:
+    assert read_credentials(directory).other_session_keys == ()
+    assert read_credentials(directory).admin_key is None
+    following, before = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
+    (directory / "session_key_next").write_bytes(pem(following))
+    (directory / "session_key_previous").write_bytes(pem(before))
+    (directory / "admin_key").write_text("a" * 43)
+    (directory / "oidc_client_secret").write_text("s3cret\n")
+    credentials = read_credentials(directory)
+    assert [key.private_bytes_raw() for key in credentials.other_session_keys] == [
+        following.private_bytes_raw(),
+        before.private_bytes_raw(),
+    ]
+    assert (credentials.admin_key, credentials.oidc_client_secret) == ("a" * 43, "s3cret")
+
+
 @pytest.mark.parametrize("name", ["service_key", "api_key", "session_key", "data_key"])
 def test_a_missing_or_unreadable_file_is_named(directory: Path, name: str) -> None:
     (directory / name).unlink()
@@ -71,6 +87,9 @@ def test_a_missing_or_unreadable_file_is_named(directory: Path, name: str) -> No
         ("api_key", b"\xff\xfe", "ASCII"),
         ("data_key", b"c2hvcnQ=", "32 random bytes in base64"),
         ("session_key", b"not a key", "PEM"),
+        ("session_key_next", b"", "PEM"),
+        ("session_key_previous", b"not a key", "PEM"),
+        ("admin_key", b"short", "32 to 512"),
         ("session_key", pem(ec.generate_private_key(ec.SECP256R1())), "Ed25519"),
         ("session_key", pem(SESSION_KEY, BestAvailableEncryption(b"x")), "unencrypted"),
     ],

@@ -101,7 +101,7 @@ def test_what_keeps_it_from_starting_is_one_line(place: Path) -> None:
     assert "no setting" in failing(command(place, "--set", "nonsense=1"))
     assert "streams_per_user" in failing(command(place, "--set", "streams_per_user=0"))
     (place / "state").touch()
-    assert "control.sqlite3" in failing(command(place))
+    assert "control-plane.sqlite3" in failing(command(place))
     (place / "credentials" / "api_key").unlink()
     assert "api_key: missing" in failing(command(place))
     (place / "inventory.yml").unlink()

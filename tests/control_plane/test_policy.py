@@ -8,7 +8,8 @@ import pytest
 
 from contracts.policy import KeyEntry, PolicySnapshot
 from control_plane.grants import models_of, pacing_of, policy_limits
-from control_plane.policy import build_snapshot, etag, matches
+from control_plane.policy import KeptSnapshot, build_snapshot, etag, matches
+from control_plane.roster import Roster, Rows
 from inventory.settings import Settings
 from tests.control_plane.harness import NOW, cluster
 
@@ -62,3 +63,46 @@ def test_another_version_does_not(header: str | None) -> None:
 
 def test_the_tag_matches_itself() -> None:
     assert matches(etag("v"), "v")
+
+
+def roster(**expiries: float | None) -> Roster:
+    made = Roster(streams=5)
+    load(made, **expiries)
+    return made
+
+
+def load(roster: Roster, **expiries: float | None) -> None:
+    keys = {
+        name: (name, KeyEntry(user_id="u", tier="standard", scopes=[], expires_at=expires_at))
+        for name, expires_at in expiries.items()
+    }
+    roster.load(Rows(users={}, keys=keys, revoked=frozenset()))
+
+
+def kept(snapshots: KeptSnapshot, roster: Roster, now: float, **changes: Any) -> PolicySnapshot:
+    rest: dict[str, Any] = {
+        "public_keys": [],
+        "models": models_of(cluster(), 0),
+        "limits": policy_limits(Settings()),
+        "pacing": pacing_of(Settings()),
+    }
+    return snapshots.get(roster, now, **(rest | changes))
+
+
+def test_a_kept_snapshot_is_as_one_built_now() -> None:
+    snapshots, users = KeptSnapshot(), roster(a=None, b=NOW + 10, c=NOW + 20)
+    for now, keys in ((0.0, "abc"), (9.0, "abc"), (10.0, "ab"), (19.9, "ab"), (5.0, "abc")):
+        found = kept(snapshots, users, NOW + now)
+        assert found.issued_at == NOW + now
+        assert len(found.key_hashes) == {"abc": 3, "ab": 2}[keys]
+        assert found == kept(KeptSnapshot(), users, NOW + now)
+    load(users, z=None)
+    assert list(kept(snapshots, users, NOW).key_hashes) == ["z"]
+    assert kept(snapshots, users, NOW, models=[]).models == []
+
+
+def test_a_snapshot_is_built_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots, users = KeptSnapshot(), roster(a=None)
+    first = kept(snapshots, users, NOW)
+    monkeypatch.setattr("control_plane.policy.build_snapshot", None)
+    assert kept(snapshots, users, NOW + 1000).version == first.version

@@ -150,7 +150,7 @@ async def test_a_killed_engine_never_ends_an_openai_stream_cleanly(
 async def test_a_drained_broker_s_streams_go_on_elsewhere(
     cluster: Cluster, http: httpx.AsyncClient
 ) -> None:
-    job_id = await start(http, cluster.url, 150)
+    job_id = await start(http, cluster.url, 500)
     reader = Reader(http, cluster.url, job_id)
     await reader.read(until=5)
     home = f"okome-node-{job_id[1:3]}"

@@ -11,7 +11,7 @@ import pytest
 
 from contracts.codes import HTTP_CODES
 from ingress.errors import CONTROL, PUBLIC
-from ingress.haproxy import Limits, render
+from ingress.haproxy import ControlTls, Limits, render
 from inventory.load import LOCAL, load_cluster
 from okome.programs import find_program
 
@@ -77,6 +77,17 @@ def test_every_error_is_in_the_table_of_codes_and_fits_haproxys_quotes() -> None
         assert "'" not in problem.detail + problem.title
     for status, problem in PUBLIC.items():
         assert problem.status in (status, 400)
+
+
+def test_a_control_plane_behind_mutual_tls_is_reached_with_a_certificate() -> None:
+    cluster = load_cluster(LOCAL)
+    tls = ControlTls(cert="/run/a place/control.pem", ca="/run/a place/tls_ca")
+    config = render(cluster, cluster.role("ingress")[0], Limits(job_deadline=600), tls)
+    (server,) = [line for line in config.splitlines() if "server okome-control " in line]
+    assert "ssl verify required verifyhost okome-control" in server
+    assert 'ca-file "/run/a place/tls_ca" crt "/run/a place/control.pem"' in server
+    # Brokers are reached as before.
+    assert config.count(" ssl ") == 1
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_up_uses_an_engine_of_ones_own_and_down_leaves_nothing(
     assert (node["pid"], node["healthy"], node["state"]) == (None, True, "up")
     assert own_engine.removesuffix("/v1") in (cluster.state_dir / "inventory.yml").read_text()
     assert (cluster.state_dir / "credentials").stat().st_mode & 0o777 == 0o700
-    for name in ("service_key", "api_key", "session_key", "data_key"):
+    for name in ("service_key", "admin_key", "api_key", "session_key", "data_key"):
         assert (cluster.state_dir / "credentials" / name).stat().st_mode & 0o777 == 0o600
 
     cluster.down()

@@ -147,6 +147,7 @@ class Twin:
         runner = self.broker.runner
         with patch.object(runner, "_hand_over", _nothing):
             await end((*runner._tasks, *self.broker._tasks))
+            await runner._let_go_of_all()
         for stream in self.engines.streams:
             stream.closed = True
         await self.stop()

@@ -61,7 +61,7 @@ class Viewer:
         for block in request.fresh():
             self._block(block)
         assert request.rest in (b"", b": keep-alive\n"), f"half a block: {request.rest!r}"
-        if request.task.done():
+        if request.over:
             request.task.result()
             assert request.clean, "a stream ended without an end of its body"
             self._gone()

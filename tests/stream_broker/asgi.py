@@ -12,7 +12,7 @@ class Connection:
     """Stands in for the client's connection: what was written, and how full it is."""
 
     def __init__(self) -> None:
-        self.taker: Taker | None = None
+        self._taker: Taker | None = None
         self.full = False
         self.open = True
         self.frames: list[bytes] = []
@@ -20,6 +20,36 @@ class Connection:
         self.more = asyncio.Event()
         self.waiting = 0
         self.fills_at: int | None = None
+        self.finished = False
+        self.free = asyncio.Event()
+        self.free.set()
+        self._room = asyncio.Event()
+
+    @property
+    def taker(self) -> Taker | None:
+        """Who writes, as long as anybody does."""
+        return self._taker
+
+    @taker.setter
+    def taker(self, taker: Taker | None) -> None:
+        self._taker = taker
+        if taker is None:
+            self.free.set()
+        else:
+            self.free.clear()
+
+    def hand_over(self, taker: Taker) -> None:
+        self.taker = taker
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def cut(self) -> None:
+        self.open = False
+
+    async def room(self) -> None:
+        if self.full:
+            await self._room.wait()
 
     def write_frame(self, body: bytes) -> None:
         assert body
@@ -42,12 +72,14 @@ class Connection:
     def take(self) -> None:
         """The client has taken all of it."""
         self.full = False
+        self._room.set()
         if self.taker is not None:
             self.taker.writable()
 
     def leave(self) -> None:
         """The connection is closed."""
         self.open = False
+        self._room.set()
         if self.taker is not None:
             self.taker.gone()
 
@@ -98,6 +130,8 @@ class Exchange:
     @property
     def clean(self) -> bool:
         """Has the body an end?"""
+        if self.connection.finished:
+            return True
         last = self.sent[-1]
         return last["type"] == "http.response.body" and not last.get("more_body")
 
@@ -108,7 +142,13 @@ class Exchange:
                 self.connection.more.clear()
                 await self.connection.more.wait()
 
+    @property
+    def over(self) -> bool:
+        """Has the application returned, and nobody goes on with the answer?"""
+        return self.task.done() and self.connection.free.is_set()
+
     async def ended(self) -> None:
-        """Waits until the application has returned."""
+        """Waits until it is over."""
         async with asyncio.timeout(5):
             await self.task
+            await self.connection.free.wait()

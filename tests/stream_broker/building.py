@@ -49,6 +49,7 @@ def grant(
     deadline_s: float = 600.0,
     detach_grace_s: float | None = None,
     degraded_until: float | None = None,
+    quota_limited: bool = False,
 ) -> Grant:
     """A grant of the first engine."""
     return Grant(
@@ -57,7 +58,12 @@ def grant(
         tier="free",
         engine=TARGET,
         fallbacks=list(fallbacks),
-        limits=Limits(max_tokens=max_tokens, deadline_s=deadline_s, detach_grace_s=detach_grace_s),
+        limits=Limits(
+            max_tokens=max_tokens,
+            deadline_s=deadline_s,
+            detach_grace_s=detach_grace_s,
+            quota_limited=quota_limited,
+        ),
         tools=[],
         inspection={},
         pacing={"mode": "off"},

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement
+from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement, Usage
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
@@ -43,6 +43,7 @@ class ScriptedStream:
         self.call = call
         self.paused = False
         self.closed = False
+        self.counted: Usage | None = None
         self._sink = sink
 
     def say(self, *deltas: Delta) -> None:
@@ -57,6 +58,9 @@ class ScriptedStream:
 
     def close(self) -> None:
         self.closed = True
+
+    def usage(self) -> Usage | None:
+        return self.counted
 
 
 class ScriptedEngines:
@@ -175,7 +179,7 @@ class Parts:
         control: Any = self.control
         engines: Any = client or self.engines
         self.leases = LeaseKeeper(control, "node-3", interval=10.0)
-        self.spool = SettlementSpool(state / "spool.jsonl", control, max_bytes=MUCH)
+        self.spool = SettlementSpool(state / "spool", control, max_bytes=MUCH)
         self.writer = LogWriter(self.log, self.monotonic)
         self.writers: dict[str, LogWriter | LaneWriters] = {"none": self.writer}
         if redis_log is not None:

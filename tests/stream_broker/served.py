@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -70,10 +70,16 @@ class Server(uvicorn.Server):
             return await self._connection
 
 
+S = TypeVar("S", bound=Server)
+
+
 @contextlib.asynccontextmanager
-async def serving(host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(
+    host: str = "127.0.0.1",
+    kind: type[S] = Server,  # type: ignore[assignment]
+) -> AsyncIterator[S]:
     """A running server."""
-    server = Server(host)
+    server = kind(host)
     running = asyncio.create_task(server.serve(sockets=[server.sock]))
     await eventually_async(lambda: server.started)
     try:

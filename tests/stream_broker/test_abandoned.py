@@ -86,7 +86,7 @@ async def test_while_the_log_is_away_it_is_waited_for(
 async def test_what_a_refused_job_had_reserved_is_given_back(place: Place) -> None:
     place.abandoned.refused(head())
     await place.resolved()
-    (settlement,) = place.spool._queue
+    (settlement,) = place.spool.waiting
     assert (settlement.grant_id, settlement.lease_id) == ("g-1", "l-1")
     assert settlement.usage == Usage()
     assert settlement.job_id != JOB
@@ -99,7 +99,7 @@ async def test_a_repetition_under_another_grant_leaves_the_first_ones_to_be_give
     await place.log.create(head(grant=other))
     place.abandoned.refused(head())
     await place.resolved()
-    assert [settlement.grant_id for settlement in place.spool._queue] == ["g-1"]
+    assert [settlement.grant_id for settlement in place.spool.waiting] == ["g-1"]
     assert await place.log.state(JOB) is not None
 
 

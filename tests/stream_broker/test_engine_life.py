@@ -186,7 +186,7 @@ async def test_a_cancel_before_the_first_token_reaches_the_engine_within_a_secon
         async with asyncio.timeout(1):
             await prefill.gone.wait()
         await parts.finished()
-    assert [settlement.outcome for settlement in parts.spool._queue] == ["cancelled"]
+    assert [settlement.outcome for settlement in parts.spool.waiting] == ["cancelled"]
 
 
 async def test_a_cancel_while_an_engine_is_dialled_asks_nobody(parts: Parts) -> None:
@@ -212,4 +212,4 @@ async def test_the_longest_duration_ends_a_job_and_its_generation(
         async with asyncio.timeout(1):
             await prefill.gone.wait()
         await parts.finished()
-    assert [settlement.code for settlement in parts.spool._queue] == ["deadline"]
+    assert [settlement.code for settlement in parts.spool.waiting] == ["deadline"]

@@ -242,7 +242,7 @@ async def test_record_and_settlement_name_the_engine_that_served_last(parts: Par
     second.say(Text("a"), Finish("stop"))
     await parts.finished()
     assert (await parts.directory.state(JOB, USER)).public(None)["engine"] == "ollama"
-    assert [settlement.engine for settlement in parts.spool._queue] == ["ollama"]
+    assert [settlement.engine for settlement in parts.spool.waiting] == ["ollama"]
 
 
 async def test_a_prompt_that_is_too_long_is_so_for_every_engine(parts: Parts) -> None:
@@ -276,3 +276,64 @@ async def test_a_job_that_no_engine_can_be_asked_for_ends(
     assert live.terminal is not None
     assert live.terminal.name == "job_error"
     assert len(parts.spool) == 1
+
+
+async def test_an_engine_that_counted_until_it_died_is_paid_by_its_count(parts: Parts) -> None:
+    await parts.begin(with_grant(fallbacks=(OTHER_TARGET,), max_tokens=20))
+    watch = await parts.watch()
+    first = parts.engines.streams[0]
+    first.counted = Usage(prompt_tokens=10, completion_tokens=8)
+    first.say(Text("one two"), DEATH)
+    second = await parts.engines.stream(2)
+    # A chunk may be many tokens: what is left of the limit is told by the count.
+    assert second.call.max_tokens == 12
+    second.say(Text(" three"), Finish("stop", Usage(prompt_tokens=18, completion_tokens=3)))
+    events = await all_of(watch)
+    assert events[-1].body()["usage"] == {
+        "prompt_tokens": 10,
+        "completion_tokens": 11,
+        "cached_tokens": 0,
+    }
+
+
+async def test_the_quota_holds_for_all_engines_of_a_job_together(parts: Parts) -> None:
+    job = with_grant(fallbacks=(OTHER_TARGET,), max_tokens=4, quota_limited=True)
+    await parts.begin(job)
+    watch = await parts.watch()
+    parts.engines.streams[0].say(Text("a"), Text("b"), DEATH)
+    second = await parts.engines.stream(2)
+    assert second.call.max_tokens == 2
+    second.say(Text("c"), Text("d"))
+    second.say(Finish("length", Usage(prompt_tokens=9, completion_tokens=2)))
+    events = await all_of(watch)
+    assert [event.name for event in events if event.name != "token"] == [
+        "notice",
+        "notice",
+        "job_cancelled",
+    ]
+    assert events[0].body()["code"] == "limited"
+    assert "4 tokens" in events[0].body()["message"]
+    assert events[-1].body()["reason"] == "quota"
+    assert events[-1].body()["usage"]["completion_tokens"] == 4
+    await parts.finished()
+    (settlement,) = parts.spool.waiting
+    assert (settlement.outcome, settlement.code) == ("cancelled", "quota")
+
+
+async def test_a_quota_that_is_used_up_when_the_engine_dies_ends_the_job(parts: Parts) -> None:
+    await parts.begin(with_grant(fallbacks=(OTHER_TARGET,), max_tokens=2, quota_limited=True))
+    watch = await parts.watch()
+    parts.engines.streams[0].say(Text("a"), Text("b"), DEATH)
+    assert (await all_of(watch))[-1].body()["reason"] == "quota"
+    assert len(parts.engines.streams) == 1
+
+
+async def test_a_cancelled_job_is_settled_by_the_last_count(parts: Parts) -> None:
+    live = await parts.begin()
+    parts.engines.streams[0].counted = Usage(prompt_tokens=3, completion_tokens=7)
+    parts.engines.streams[0].say(Text("a b c"))
+    parts.runner.cancel(JOB, "client")
+    await parts.finished()
+    assert live.terminal is not None
+    (settlement,) = parts.spool.waiting
+    assert settlement.usage == Usage(prompt_tokens=3, completion_tokens=7)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream_broker.alarms import Alarms
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event
 from stream_broker.live import LiveJob
@@ -49,6 +50,7 @@ class Place:
             monotonic=self.monotonic,
             buffer_max=BUFFER,
             max_pause=PAUSE,
+            alarms=Alarms(),
             tenure=tenure,
         )
         self.engine = ScriptedStream(TARGET, Any, self.live)
@@ -74,10 +76,10 @@ def test_what_the_engine_says_is_shown_once_it_is_stored(place: Place) -> None:
 def test_the_job_is_done_when_its_end_is_stored(place: Place) -> None:
     place.engine.say(Text("a"), Finish("stop"))
     assert place.engine.closed
-    assert not place.live.done.is_set()
+    assert not place.live.done
     assert place.live.state().status == "running"
     place.live.stored(2)
-    assert place.live.done.is_set()
+    assert place.live.done
     assert place.live.state().status == "completed"
     assert place.live.state().ended_at == NOW
 
@@ -103,7 +105,7 @@ def test_a_log_away_for_too_long_fails_the_job(place: Place) -> None:
     place.live.log_away(0.0)
     place.live.log_away(0.0)
     assert place.engine.closed
-    assert place.live.done.is_set()
+    assert place.live.done
     assert place.names() == ["token", "token", "job_error"]
     assert place.window.failure is not None
     assert place.window.failure.seq == 2
@@ -115,7 +117,7 @@ def test_a_relay_that_is_refused_stops_for_good(place: Place, outcome: Any) -> N
     place.engine.say(Text("a"))
     place.live.refused(outcome)
     assert place.engine.closed
-    assert place.live.done.is_set()
+    assert place.live.done
     place.engine.say(Text("b"))
     place.live.cancel("disconnect")
     place.live.notice("queued", "x")
@@ -173,9 +175,9 @@ async def test_timers_that_are_over_are_not_kept(place: Place) -> None:
     for _ in range(100):
         place.live.after(60.0, lambda: None).cancel()
     place.live.after(60.0, lambda: None)
-    assert len(place.live._timers) <= 2
+    assert len(place.live._set) <= 2
     place.live.cancel("client")
-    assert place.live._timers == []
+    assert place.live._set == []
 
 
 def test_the_record_of_a_flush_follows_its_events(place: Place) -> None:
@@ -195,11 +197,11 @@ def test_a_relay_that_could_not_renew_stops_showing_until_it_has() -> None:
     place.live.stored(2)
     place.live.stored(3)
     assert place.window.durable == 1
-    assert not place.live.done.is_set()
+    assert not place.live.done
     assert place.live.state().last_seq == 1
     place.live.renewed(2.0)
     assert place.window.durable == 3
-    assert place.live.done.is_set()
+    assert place.live.done
 
 
 def test_a_renewal_that_came_too_late_shows_nothing() -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stream_broker.alarms import Alarms
 from stream_broker.events import Event
 from stream_broker.pump import FRAME_BYTES, KEEP_ALIVE, Pump
 from stream_broker.views.native import RETRY, NativeView
@@ -20,7 +21,12 @@ class Place:
         self.connection = Connection()
         self.connection.taker = self
         self.pump = Pump(
-            self.connection, NativeView(), 0, heartbeat=heartbeat, send_timeout=send_timeout
+            self.connection,
+            NativeView(),
+            0,
+            heartbeat=heartbeat,
+            send_timeout=send_timeout,
+            alarms=Alarms(),
         )
 
     def writable(self) -> None:
@@ -29,10 +35,11 @@ class Place:
     def gone(self) -> None:
         self.pump.end("gone")
 
-    async def follow(self) -> asyncio.Task[str]:
-        task = asyncio.create_task(self.pump.follow(self.window))
-        await asyncio.sleep(0)
-        return task
+    def follow(self) -> asyncio.Future[str]:
+        """Follows the window. Returns why that could not go on, once it cannot."""
+        why: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.pump.follow(self.window, why.set_result)
+        return why
 
     def say(self, *events: Event) -> None:
         self.window.append(events)
@@ -47,24 +54,24 @@ def blocks(*events: Event) -> bytes:
     return RETRY + b"".join(event.block for event in events)
 
 
-async def reason(task: asyncio.Task[str]) -> str:
+async def reason(why: asyncio.Future[str]) -> str:
     async with asyncio.timeout(5):
-        return await task
+        return await why
 
 
 async def test_what_may_be_shown_is_written_in_the_same_turn() -> None:
     place = Place()
-    task = await place.follow()
+    why = place.follow()
     place.say(token(1))
     assert place.body == blocks(token(1))
     place.say(complete(2))
     assert place.body == blocks(token(1), complete(2))
-    assert await reason(task) == "ended"
+    assert await reason(why) == "ended"
 
 
 async def test_what_one_read_brought_is_one_frame() -> None:
     place = Place()
-    await place.follow()
+    place.follow()
     place.say(*tokens(1, 5))
     assert place.connection.frames == [blocks(*tokens(1, 5))]
     place.pump.end("gone")
@@ -72,7 +79,7 @@ async def test_what_one_read_brought_is_one_frame() -> None:
 
 async def test_a_full_connection_is_left_alone_until_it_has_room() -> None:
     place = Place()
-    await place.follow()
+    place.follow()
     place.connection.fill()
     for seq in range(1, 101):
         place.say(token(seq))
@@ -87,7 +94,7 @@ async def test_of_a_long_log_no_more_is_queued_than_the_connection_asks_for() ->
     place = Place()
     place.say(*tokens(1, 1000))
     place.connection.fills_at = 2
-    await place.follow()
+    place.follow()
     assert len(place.connection.frames) == 2
     assert all(len(frame) < 2 * FRAME_BYTES for frame in place.connection.frames)
     assert place.body == blocks(*tokens(1, place.pump.cursor))
@@ -98,57 +105,57 @@ async def test_a_viewer_whose_place_has_left_the_window_is_behind() -> None:
     place = Place()
     place.window = Window(1000)
     place.say(*tokens(1, 100))
-    assert await reason(await place.follow()) == "behind"
+    assert await reason(place.follow()) == "behind"
     assert place.body == b""
 
 
 async def test_the_end_is_told_only_after_the_last_event() -> None:
     place = Place()
     place.connection.fill()
-    task = await place.follow()
+    why = place.follow()
     place.say(token(1), complete(2))
-    assert not task.done()
+    assert not why.done()
     place.connection.take()
-    assert await reason(task) == "ended"
+    assert await reason(why) == "ended"
 
 
 async def test_a_relay_that_has_moved_is_told_after_what_was_shown() -> None:
     place = Place()
-    task = await place.follow()
+    why = place.follow()
     place.say(token(1))
     place.window.move()
-    assert await reason(task) == "moved"
+    assert await reason(why) == "moved"
     assert place.body == blocks(token(1))
 
 
 async def test_a_lost_log_is_told_after_what_was_shown() -> None:
     place = Place()
     place.connection.fill()
-    task = await place.follow()
+    why = place.follow()
     place.say(token(1))
     place.window.abandon(failed(2))
-    assert not task.done()
+    assert not why.done()
     place.connection.take()
-    assert await reason(task) == "failed"
+    assert await reason(why) == "failed"
     assert place.body == blocks(token(1))
 
 
 @pytest.mark.parametrize("why", ["gone", "drained"])
 async def test_an_ended_pump_writes_nothing_more(why: str) -> None:
     place = Place()
-    task = await place.follow()
+    told = place.follow()
     place.pump.end(why)
     place.say(token(1))
     place.pump.write(b"more")
-    assert await reason(task) == why
-    assert await reason(await place.follow()) == why
+    assert await reason(told) == why
+    assert await reason(place.follow()) == why
     assert place.body == b""
     assert place.window.viewers == 0
 
 
 async def test_in_silence_it_keeps_its_stream_alive() -> None:
     place = Place(heartbeat=0.005)
-    await place.follow()
+    place.follow()
     async with asyncio.timeout(5):
         while place.body.count(KEEP_ALIVE) < 2:
             place.connection.more.clear()
@@ -159,17 +166,17 @@ async def test_in_silence_it_keeps_its_stream_alive() -> None:
 
 async def test_a_client_that_takes_nothing_is_given_up() -> None:
     place = Place(send_timeout=0.01)
-    task = await place.follow()
+    why = place.follow()
     place.connection.waiting = 5000
     place.connection.fill()
     place.say(token(1))
-    assert await reason(task) == "send_timeout"
+    assert await reason(why) == "send_timeout"
     assert place.pump.cursor == 0
 
 
 async def test_a_client_that_takes_a_little_is_kept() -> None:
     place = Place(send_timeout=0.02)
-    task = await place.follow()
+    why = place.follow()
     place.connection.waiting = 5000
     looks = 0
 
@@ -182,17 +189,17 @@ async def test_a_client_that_takes_a_little_is_kept() -> None:
     place.connection.unsent = unsent  # type: ignore[method-assign]
     place.connection.fill()
     place.say(token(1))
-    assert await reason(task) == "send_timeout"
+    assert await reason(why) == "send_timeout"
     # A look is taken four times in each timeout: all of them but the last saw progress.
     assert looks > 20
 
 
 async def test_a_full_connection_gets_no_keep_alive() -> None:
     place = Place(heartbeat=0.001, send_timeout=0.05)
-    task = await place.follow()
+    why = place.follow()
     place.connection.fill()
     place.say(token(1))
-    assert await reason(task) == "send_timeout"
+    assert await reason(why) == "send_timeout"
     assert place.body == b""
 
 

@@ -27,8 +27,8 @@ Turns = list[tuple[list[Delta], float]]
 turns = st.lists(st.tuples(st.lists(deltas, max_size=4), times), max_size=12)
 
 
-def relay(log_max: int = 1 << 20) -> Relay:
-    return Relay(JOB, NOW, log_max=log_max, prompt_estimate=7)
+def relay(log_max: int = 1 << 20, quota_limit: int | None = None) -> Relay:
+    return Relay(JOB, NOW, log_max=log_max, prompt_estimate=7, quota_limit=quota_limit)
 
 
 def run(subject: Relay, said: Turns) -> list[Event]:
@@ -87,7 +87,10 @@ def test_a_log_taken_in_goes_on_as_if_uninterrupted(said: Turns, cut: int) -> No
     if len(kept) == len(log):
         assert (resumed.state == "open") == (whole.state == "open")
         assert resumed.gaps.metrics(NOW) == whole.gaps.metrics(NOW)
-        assert (resumed.produced, resumed.tool_calls) == (whole.produced, whole.tool_calls)
+        assert (resumed.tally.produced, resumed.tool_calls) == (
+            whole.tally.produced,
+            whole.tool_calls,
+        )
         assert resumed.notice("queued", "m") == whole.notice("queued", "m")
     else:
         assert resumed.take([Text("more")], NOW + 9)[0].seq == rest[0].seq
@@ -202,3 +205,59 @@ def test_a_failure_says_whether_to_try_again(code: str) -> None:
 def test_a_job_may_be_cancelled_before_its_first_token() -> None:
     (event,) = relay().cancel("deadline")
     assert (event.seq, event.body()["reason"]) == (1, "deadline")
+
+
+USED = Usage(prompt_tokens=10, completion_tokens=4)
+
+
+def test_the_quota_ends_a_job_as_cancelled() -> None:
+    subject = relay(quota_limit=4)
+    (event,) = subject.take([Finish("length", USED)], NOW)
+    assert (event.name, subject.state) == ("job_cancelled", "cancelled")
+    assert event.body()["reason"] == "quota"
+    assert event.body()["usage"] == {
+        "prompt_tokens": 10,
+        "completion_tokens": 4,
+        "cached_tokens": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("end", "limit"),
+    [
+        (Finish("length", USED), None),
+        (Finish("stop", USED), 4),
+        # The model's context was full before that.
+        (Finish("length", USED), 5),
+    ],
+)
+def test_what_does_not_end_at_the_quota_is_complete(end: Finish, limit: int | None) -> None:
+    (event,) = relay(quota_limit=limit).take([end], NOW)
+    assert event.body()["finish_reason"] == end.reason
+
+
+def test_a_full_log_is_no_quota() -> None:
+    events = run(relay(log_max=4096, quota_limit=1000), [([Text("x" * 50)], NOW)] * 100)
+    assert events[-1].body()["finish_reason"] == "length"
+
+
+def test_after_a_takeover_the_quota_is_what_is_left_of_it() -> None:
+    resumed = relay(quota_limit=5)
+    resumed.replay(relay().take([Text("a"), Text("b")], NOW))
+    usage = Usage(prompt_tokens=12, completion_tokens=3)
+    (event,) = resumed.take([Finish("length", usage)], NOW)
+    assert (event.name, event.body()["usage"]["completion_tokens"]) == ("job_cancelled", 5)
+
+
+def test_an_end_without_the_final_count_has_the_last_one() -> None:
+    for end in ("cancel", "fail", "full"):
+        subject = relay(log_max=2048)
+        subject.tally.count_by(lambda: USED)
+        subject.take([Text("a")], NOW)
+        events = {
+            "cancel": lambda s=subject: s.cancel("client"),
+            "fail": lambda s=subject: s.fail("engine_error", "x"),
+            "full": lambda s=subject: s.take([Text("x" * 4096)], NOW),
+        }[end]()
+        assert events[-1].body()["usage"]["completion_tokens"] == 4
+        assert "estimated" not in events[-1].body()["usage"]

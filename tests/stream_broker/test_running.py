@@ -46,7 +46,7 @@ async def test_a_job_runs_from_its_engine_to_its_settlement(parts: Parts) -> Non
     assert parts.runner.jobs == {}
     assert parts.leases._held == {}
     assert parts.ended == [live]
-    (settlement,) = parts.spool._queue
+    (settlement,) = parts.spool.waiting
     assert (settlement.job_id, settlement.outcome) == (JOB, "completed")
     assert settlement.usage == Usage(prompt_tokens=3, completion_tokens=2)
 
@@ -64,7 +64,7 @@ async def test_cancelling_stops_the_engine_and_settles(parts: Parts) -> None:
     assert parts.engines.streams[0].closed
     await parts.finished()
     assert not parts.runner.cancel(JOB, "client")
-    assert [settlement.outcome for settlement in parts.spool._queue] == ["cancelled"]
+    assert [settlement.outcome for settlement in parts.spool.waiting] == ["cancelled"]
 
 
 async def test_a_job_may_be_cancelled_before_its_engine_is_asked(parts: Parts) -> None:
@@ -153,7 +153,7 @@ async def test_a_log_that_stays_away_fails_the_job_and_settles_it(parts: Parts) 
     assert watch.feed.failure is not None
     await parts.finished()
     assert live.terminal is not None
-    assert [settlement.code for settlement in parts.spool._queue] == ["log_unavailable"]
+    assert [settlement.code for settlement in parts.spool.waiting] == ["log_unavailable"]
     parts.log.away = False
 
 
@@ -165,7 +165,7 @@ async def test_a_lost_record_fails_the_job_and_settles_it(parts: Parts) -> None:
     assert await all_of(watch) == []
     assert watch.feed.failure is not None
     await parts.finished()
-    assert [settlement.outcome for settlement in parts.spool._queue] == ["failed"]
+    assert [settlement.outcome for settlement in parts.spool.waiting] == ["failed"]
 
 
 async def test_a_fenced_relay_settles_nothing(parts: Parts) -> None:
@@ -279,14 +279,14 @@ async def test_a_kept_session_gets_its_text_with_the_settlement(parts: Parts) ->
     await parts.begin(head(durability="none", session_id="s"))
     parts.engines.streams[0].say(Text("a"), Reasoning("hm"), Text("b"), Finish("stop"))
     await parts.finished()
-    assert [settlement.final_text for settlement in parts.spool._queue] == ["ab"]
+    assert [settlement.final_text for settlement in parts.spool.waiting] == ["ab"]
 
 
 async def test_without_a_session_no_text_leaves_the_broker(parts: Parts) -> None:
     await parts.begin()
     parts.engines.streams[0].say(Text("a"), Finish("stop"))
     await parts.finished()
-    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
+    assert [settlement.final_text for settlement in parts.spool.waiting] == [None]
 
 
 async def test_a_text_that_cannot_be_read_does_not_hold_its_settlement(
@@ -299,7 +299,7 @@ async def test_a_text_that_cannot_be_read_does_not_hold_its_settlement(
     monkeypatch.setattr(parts.log, "read", away)
     parts.engines.streams[0].say(Text("a"), Finish("stop"))
     await parts.finished()
-    assert [settlement.final_text for settlement in parts.spool._queue] == [None]
+    assert [settlement.final_text for settlement in parts.spool.waiting] == [None]
 
 
 async def test_a_log_that_cannot_be_read_whole_is_not_continued(parts: Parts) -> None:
@@ -335,7 +335,7 @@ async def test_after_an_absence_that_ends_every_relay_nobody_goes_on(parts: Part
     await parts.finished()
     assert live.terminal is not None
     assert live.terminal.body()["code"] == "log_unavailable"
-    assert [settlement.code for settlement in parts.spool._queue] == ["log_unavailable"]
+    assert [settlement.code for settlement in parts.spool.waiting] == ["log_unavailable"]
     assert parts.engines.streams == []
 
 
@@ -396,5 +396,27 @@ async def test_a_broker_that_ends_ends_its_own_jobs_and_settles_them(tmp_path: P
         assert live.terminal is not None
         assert live.terminal.body()["reason"] == "shutdown"
         assert (await all_of(watch))[-1] == live.terminal
-        assert [settlement.code for settlement in parts.spool._queue] == ["shutdown"]
+        assert [settlement.code for settlement in parts.spool.waiting] == ["shutdown"]
         assert parts.runner.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        # All of the quota was used before the broker died.
+        (5, Usage(prompt_tokens=5, completion_tokens=5, estimated=True)),
+        (3, Usage(prompt_tokens=4, completion_tokens=5, estimated=True)),
+    ],
+)
+async def test_the_quota_ends_a_taken_over_job_too(parts: Parts, said: int, usage: Usage) -> None:
+    events = tokens(1, said)
+    granted = grant(max_tokens=5, quota_limited=True)
+    live = await taken_over(parts, orphan(events, grant=granted), events)
+    if said < 5:
+        engine = await parts.engines.stream()
+        engine.say(Text("more"), Finish("length", Usage(prompt_tokens=7, completion_tokens=2)))
+    await parts.finished()
+    assert live.terminal is not None
+    assert (live.terminal.name, live.terminal.body()["reason"]) == ("job_cancelled", "quota")
+    (settlement,) = parts.spool.waiting
+    assert (settlement.code, settlement.usage) == ("quota", usage)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 
 from contracts.problems import ProblemError
@@ -10,59 +7,13 @@ from stream_broker import serving as module
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.log.base import LogUnavailable
 from stream_broker.pump import KEEP_ALIVE
-from stream_broker.serving import EventStream
-from stream_broker.viewers import Viewers
-from stream_broker.views.base import View
-from stream_broker.views.native import NativeView
 from stream_broker.views.openai import OpenAIView
 from stream_broker.watch import Watch
 from tests.stream_broker.asgi import Exchange
 from tests.stream_broker.building import JOB, append, complete, head
 from tests.stream_broker.parts import Parts
+from tests.stream_broker.viewing import Place, unavailable
 from tests.support.eventually import eventually_async
-
-Find = Callable[[int], Awaitable[Watch]]
-
-
-class Place:
-    """One running job and its viewers."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-        self.viewers = Viewers(parts.metrics, 100)
-
-    async def open(
-        self,
-        *,
-        cursor: int = 0,
-        resumable: bool = True,
-        heartbeat: float = 15.0,
-        send_timeout: float = 30.0,
-        view: View | None = None,
-        find: Find | None = None,
-        away: bool = False,
-        **scope: Any,
-    ) -> Exchange:
-        stream = EventStream(
-            JOB,
-            None if away else await self.parts.watch(cursor),
-            find or self.parts.watch,
-            view or NativeView(),
-            self.viewers,
-            cursor=cursor,
-            heartbeat=heartbeat,
-            send_timeout=send_timeout,
-            node="node-3",
-            resumable=resumable,
-        )
-        return Exchange(stream, **scope)
-
-    def say(self, *deltas: Any) -> None:
-        self.parts.engines.streams[0].say(*deltas)
-
-    def closed(self, reason: str) -> float:
-        counter = self.parts.metrics.viewers_closed.labels(reason)
-        return float(counter._value.get())
 
 
 @pytest.fixture
@@ -240,10 +191,6 @@ async def test_a_viewer_of_a_relay_that_gave_up_lets_others_have_their_turn(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOG_RETRY_S", 0.0)
     monkeypatch.setattr(module, "LOG_PATIENCE_S", 0.05)
-
-
-async def unavailable(_: int) -> Watch:
-    raise LogUnavailable("away")
 
 
 @pytest.mark.usefixtures("impatient")

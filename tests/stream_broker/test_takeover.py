@@ -21,9 +21,11 @@ from tests.stream_broker.building import (
     OTHER_TARGET,
     USER,
     append,
+    complete,
     grant,
     head,
     job_id,
+    token,
     tokens,
 )
 from tests.stream_broker.parts import Parts, running
@@ -84,6 +86,66 @@ async def test_an_orphan_is_taken_over_and_finished(heir: Heir) -> None:
     assert (state.status, state.last_seq) == ("completed", 6)
     assert heir.listening == [KEYS.tags[0]]
     assert len(heir.parts.spool) == 1
+
+
+async def relayed(redis: Any) -> bool:
+    """Would anybody take the job over, now or later?"""
+    return await redis.zscore(KEYS.of_job(JOB).relays, JOB) is not None  # type: ignore[union-attr]
+
+
+async def test_a_job_that_ended_unsettled_is_settled_by_another(heir: Heir, redis: Any) -> None:
+    """Its broker died between its last event and its settlement."""
+    await heir.log.create(head(session_id="s"))
+    await heir.log.append([append([*tokens(1, 3), complete(4)])])
+    assert await relayed(redis)
+    await heir.log.release(JOB, 1)
+    await eventually_async(lambda: len(heir.parts.spool) > 0)
+    (settlement,) = heir.parts.spool.waiting
+    assert (settlement.job_id, settlement.outcome, settlement.code) == (JOB, "completed", "stop")
+    assert (settlement.usage.prompt_tokens, settlement.usage.completion_tokens) == (5, 3)
+    assert (settlement.final_text, settlement.ended_at) == ("t1 t2 t3 ", NOW + 9)
+    assert heir.parts.engines.streams == []
+
+    async def let_go() -> bool:
+        return not await relayed(redis)
+
+    await eventually_async(let_go)
+    state = await heir.log.state(JOB)
+    assert state is not None
+    assert (state.status, state.last_seq) == ("completed", 4)
+
+
+async def test_a_settled_job_is_nobody_s_to_settle(heir: Heir, redis: Any) -> None:
+    await heir.log.create(head())
+    heir.parts.runner.start(head(), 1)
+    (await heir.parts.engines.stream()).say(Text("a"), Finish("stop"))
+    await heir.parts.finished()
+    assert await relayed(redis)
+    assert await heir.parts.runner._ending.say_settled()
+    assert not await relayed(redis)
+    # Asked for again, the last append brings nothing back.
+    assert await heir.log.append([append([token(1), complete(2)])]) == ["stored"]
+    assert not await relayed(redis)
+    assert len(heir.parts.spool) == 1
+
+
+async def test_what_the_log_did_not_hear_is_said_again(
+    heir: Heir, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: list[str]) -> None:
+        raise LogUnavailable("away")
+
+    await heir.log.create(head())
+    heir.parts.runner.start(head(), 1)
+    (await heir.parts.engines.stream()).say(Finish("stop"))
+    await heir.parts.finished()
+    ending = heir.parts.runner._ending
+    with monkeypatch.context() as patched:
+        patched.setattr(heir.log, "settled", away)
+        assert not await ending.say_settled()
+    assert await relayed(redis)
+    assert await ending.say_settled()
+    assert not await relayed(redis)
 
 
 async def test_a_cancellation_during_the_takeover_is_obeyed(

@@ -12,9 +12,13 @@ from stream_broker.viewers import Viewers
 class Viewer:
     def __init__(self) -> None:
         self.drained = 0
+        self.ended = False
 
     def drain(self) -> None:
         self.drained += 1
+
+    def cut(self) -> None:
+        self.ended = True
 
 
 @pytest.fixture
@@ -59,3 +63,13 @@ async def test_it_is_known_when_all_have_gone(viewers: Viewers) -> None:
 def test_how_connections_ended_is_counted(viewers: Viewers) -> None:
     viewers.closed("gone")
     assert b'okome_broker_viewers_closed_total{reason="gone"} 1.0' in viewers._metrics.render()
+
+
+async def test_with_its_broker_a_connection_ends_and_what_it_waits_for(viewers: Viewers) -> None:
+    viewer = Viewer()
+    viewers.add(viewer)
+    waiting = viewers.spawn(asyncio.Event().wait())  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await viewers.aclose()
+    assert viewer.ended
+    assert waiting.cancelled()

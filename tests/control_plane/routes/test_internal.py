@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from contracts.grants import BATCH_MAX, Grant, GrantAnswers
 from contracts.policy import PolicySnapshot
+from control_plane.store.schema import settlements
 from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, Clock, Harness, settlement
 from tests.support.eventually import eventually_async
@@ -96,7 +98,7 @@ async def test_a_session_token_is_as_good_as_the_key_until_it_ends(
 ) -> None:
     token = (await control.login()).json()["token"]
     assert (await control.grant(token)).status_code == 200
-    clock.now += 43_200 + 29
+    clock.now += 3600 + 29
     assert (await control.grant(token)).status_code == 200
     clock.now += 1
     assert code_of(await control.grant(token)) == "unauthenticated"
@@ -138,6 +140,21 @@ async def test_numbers_out_of_range_are_refused(control: Harness, field: str, va
     assert answer.json()["field"] == field
 
 
+async def test_a_node_that_no_database_keeps_is_refused(control: Harness) -> None:
+    question = {"model": "small", "kind": "job", "prompt_tokens_estimate": 10}
+    body = {"credential": API_KEY, "node": "a\0b", "request": question}
+    answer = await control.internal("POST", "/grants", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, "node")
+
+
+@pytest.mark.parametrize("lost", [{"a\0": "local"}, {"l" * 257: "local"}])
+async def test_a_lease_that_no_database_keeps_is_refused(
+    control: Harness, lost: dict[str, str]
+) -> None:
+    answer = await control.internal("POST", "/leases/acquire", json={"leases": lost, "node": "n"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "leases")
+
+
 @pytest.mark.parametrize("edge", [1, 4096])
 async def test_both_ends_of_the_range_are_granted(control: Harness, edge: int) -> None:
     answer = await control.grant(max_tokens=edge)
@@ -150,7 +167,7 @@ async def test_a_refused_grant_takes_no_slot(control: Harness) -> None:
         await control.grant(model="none")
     quota = (await control.call("GET", "/v1/quota")).json()
     assert quota["streams"]["in_use"] == 0
-    assert quota["tokens"]["reserved"] == 0
+    assert quota["tokens"]["day"]["taken"] == 0
 
 
 async def test_grants_in_parallel_do_not_overrun(control: Harness) -> None:
@@ -284,7 +301,7 @@ async def test_a_settled_job_frees_its_lease_and_its_reservation(control: Harnes
     body = {"grant_id": grant["grant_id"], "lease_id": grant["lease"]["id"]}
     assert (await control.settle(**body)).status_code == 204
     quota = (await control.call("GET", "/v1/quota")).json()
-    assert (quota["streams"]["in_use"], quota["tokens"]["reserved"]) == (0, 0)
+    assert (quota["streams"]["in_use"], quota["tokens"]["day"]["taken"]) == (0, 15)
     late = await control.internal("POST", f"/leases/{grant['lease']['id']}/renew")
     assert late.status_code == 404
 
@@ -310,6 +327,9 @@ async def test_a_settlement_of_a_degraded_grant_is_taken(control: Harness) -> No
         ({"model": "m" * 257}, "model"),
         ({"outcome": "lost"}, "outcome"),
         ({"created_at": "now"}, "created_at"),
+        ({"created_at": -1e300}, "created_at"),
+        ({"ended_at": 1e300}, "ended_at"),
+        ({"node": "a\0b"}, "node"),
         ({"usage": {"prompt_tokens": -1}}, "usage.prompt_tokens"),
         ({"usage": {"completion_tokens": 10**30}}, "usage.completion_tokens"),
         ({"usage": {"cached_tokens": 1.5}}, "usage.cached_tokens"),
@@ -325,9 +345,8 @@ async def test_a_settlement_that_no_job_can_have_is_refused(
 
 async def test_the_answer_itself_is_not_kept(control: Harness) -> None:
     await control.settle(final_text="the secret of the answer")
-    rows = await control.plane.database.read(
-        lambda c: c.execute("SELECT * FROM settlements").fetchall()
-    )
+    rows = await control.plane.database.run(lambda c: c.execute(select(settlements)).all())
+    assert "n03w0-1" in repr(rows)
     assert "the secret" not in repr(rows)
 
 

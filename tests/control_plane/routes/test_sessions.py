@@ -13,20 +13,21 @@ from tests.control_plane.harness import API_KEY, HOST, NOW, SERVICE_KEY, Clock, 
 TLS = {"X-Forwarded-Proto": "https"}
 
 
-def cookie_of(answer: httpx.Response) -> str:
-    return answer.headers["set-cookie"]
+def cookie_of(answer: httpx.Response, name: str = "okome_session") -> str:
+    (found,) = (c for c in answer.headers.get_list("set-cookie") if c.startswith(f"{name}="))
+    return found
 
 
 async def test_login_gives_the_token_in_the_body_and_as_a_cookie(control: Harness) -> None:
     answer = await control.login()
     body = answer.json()
     assert (answer.status_code, body["user_id"]) == (200, "local")
-    assert body["expires_at"] == NOW + 43_200
+    assert body["expires_at"] == NOW + 3600
     morsel = SimpleCookie(cookie_of(answer))["okome_session"]
     assert morsel.value == body["token"]
     assert (morsel["path"], morsel["samesite"].lower()) == ("/", "lax")
     assert (morsel["httponly"], morsel["secure"]) == (True, "")
-    assert morsel["max-age"] == "43200"
+    assert morsel["max-age"] == "3600"
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -91,6 +92,7 @@ async def test_who_am_i_by_key_by_token_and_by_cookie(control: Harness) -> None:
     by_key = (await control.call("GET", "/auth/session")).json()
     assert by_key == {
         "user_id": "local",
+        "name": "local",
         "tier": "standard",
         "scopes": ["generate", "keys"],
         "method": "key",
@@ -98,7 +100,7 @@ async def test_who_am_i_by_key_by_token_and_by_cookie(control: Harness) -> None:
     }
     await control.login()
     by_cookie = await control.client.get("/auth/session")
-    assert by_cookie.json() == by_key | {"method": "session", "expires_at": NOW + 43_200}
+    assert by_cookie.json() == by_key | {"method": "session", "expires_at": NOW + 3600}
     control.client.cookies.clear()
     assert (await control.client.get("/auth/session")).status_code == 401
 

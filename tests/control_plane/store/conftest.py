@@ -1,26 +1,41 @@
-"""A migrated database without its thread, for tests of the SQL itself."""
+"""Migrated databases without their thread, for tests of the SQL itself: one suite, both kinds."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from sqlalchemy import URL, Connection, insert
 
-from control_plane.store.migrations import migrate
+from control_plane.store.engines import make_engine
+from control_plane.store.migrate import migrate
+from control_plane.store.schema import tiers, users
 from tests.control_plane.harness import NOW
 
 
-def fresh() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.execute("PRAGMA foreign_keys = ON")
-    migrate(connection, NOW)
-    connection.execute("INSERT INTO users VALUES ('u', 'standard', 0), ('v', 'standard', 0)")
-    return connection
+@contextmanager
+def connected(url: URL) -> Iterator[Connection]:
+    """A connection with a transaction that is never committed."""
+    if url.database and url.get_backend_name() == "sqlite":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(url, 5.0)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture
-def connection() -> Iterator[sqlite3.Connection]:
-    with closing(fresh()) as connection:
+def connection(url: URL) -> Iterator[Connection]:
+    """A fresh database with the users `u` and `v`."""
+    with connected(url) as connection:
+        migrate(connection, NOW)
+        connection.execute(insert(tiers).values(name="standard"))
+        connection.execute(
+            insert(users),
+            [{"id": n, "name": n, "tier": "standard", "created_at": NOW} for n in ("u", "v")],
+        )
         yield connection

@@ -48,7 +48,7 @@ async def test_the_request_names_the_targets_model_and_asks_for_usage(client: En
     assert head.startswith(b"POST /base/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:")
     sent = json.loads(body)
     assert sent["model"] == "theirs"
-    assert sent["stream_options"] == {"include_usage": True}
+    assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
 async def test_start_does_not_wait_for_the_answer(client: EngineClient) -> None:

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -138,3 +138,19 @@ async def test_the_socket_is_small_and_does_not_wait() -> None:
         assert [found.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [2, 1, 3]
         protocol.transport.abort()
         await protocol.gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)]
+)
+async def test_an_address_is_not_looked_up(host: str, family: int) -> None:
+    # Without a loop nothing could be looked up.
+    (found,) = await dial._resolve(cast(Any, None), Origin(False, host, 8000, "", ""))
+    assert found[:3] == (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    assert found[4][:2] == (host, 8000)
+
+
+async def test_a_name_is_looked_up() -> None:
+    loop = asyncio.get_running_loop()
+    found = await dial._resolve(loop, Origin(False, "localhost", 8000, "", ""))
+    assert {address[1] for _, _, _, _, address in found} == {8000}

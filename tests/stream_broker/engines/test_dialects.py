@@ -41,7 +41,7 @@ def test_openai_is_asked_for_no_more_than_the_call_says() -> None:
         "model": "m",
         "messages": [USER],
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         "return_progress": True,
         "max_tokens": 5,
     }

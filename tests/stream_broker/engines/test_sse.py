@@ -42,6 +42,12 @@ def test_any_stream_in_any_pieces_is_read_as_the_standard_says(
     assert [data for b in blocks if (data := data_of(b).decode())] == reference(stream)
 
 
+def test_of_what_has_been_cut_nothing_is_kept() -> None:
+    cutter = EventCutter(1000)
+    assert cutter.feed(b"data: 1\n\n") == [b"data: 1"]
+    assert (cutter._head, cutter._rest) == (b"", b"")
+
+
 def test_what_has_not_ended_is_not_told() -> None:
     assert EventCutter(100).feed(b"data: a\n") == []
 

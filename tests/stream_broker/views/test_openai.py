@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from stream_broker.engines.deltas import Finish, Text
 from stream_broker.events import Event, EventEncoder
 from stream_broker.record import JobState
 from stream_broker.views.openai import OpenAIView, completion, error_object
 from tests.stream_broker.building import JOB, NOW, complete, failed, head, token
+from tests.stream_broker.parts import Parts, all_of, with_grant
 
 ENCODER = EventEncoder(JOB)
 REASONING = ENCODER.text(1, "reasoning", "hm", NOW)
@@ -119,3 +121,15 @@ def test_errors_say_whose_fault_it_is() -> None:
         )
     )
     assert (ours["type"], theirs["type"]) == ("server_error", "invalid_request_error")
+
+
+async def test_a_job_that_its_quota_ended_is_no_clean_end(parts: Parts) -> None:
+    await parts.begin(with_grant(max_tokens=2, quota_limited=True))
+    watch = await parts.watch()
+    parts.engines.streams[0].say(Text("a"), Text("b"), Finish("length"))
+    body = view().blocks(await all_of(watch))
+    assert b"[DONE]" not in body
+    *said, (number, last) = chunks(body)
+    assert [chunk["choices"][0]["delta"]["content"] for _, chunk in said] == ["a", "b"]
+    assert (number, last["error"]["code"]) == ("4", "job_cancelled")
+    assert "quota" in last["error"]["message"]

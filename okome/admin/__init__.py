@@ -1,0 +1,1 @@
+"""What an operator does to users, keys, quotas and logins of a running control plane."""
