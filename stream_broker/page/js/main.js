@@ -32,6 +32,7 @@ function makeViews(app) {
     }),
     quota: new QuotaView(byId("quota")),
     sidebar: new Sidebar({ list: byId("chats"), note: byId("history-note"), older: byId("older") }, {
+      announce: say,
       onOpen: (id) => app.open(id),
       onRename: (chat, title) => app.rename(chat, title),
       onDelete: (chat) => app.remove(chat),

@@ -5,15 +5,18 @@ import { h, iconButton } from "./dom.js";
 export class Sidebar {
   #renaming = false;
 
-  constructor({ list, note, older }, { onOpen, onRename, onDelete, onOlder }) {
-    Object.assign(this, { list, note, older, onOpen, onRename, onDelete });
+  constructor({ list, note, older }, { announce, onOpen, onRename, onDelete, onOlder }) {
+    Object.assign(this, { list, note, older, announce, onOpen, onRename, onDelete });
     older.addEventListener("click", () => onOlder());
   }
 
   /** How the list stands beside the server's: `away`, and whether there is more (`older`). */
   tell({ away, older }) {
     const words = away ? "History is not available now. You can go on here." : "";
-    if (this.note.textContent !== words) this.note.textContent = words;
+    if (this.note.textContent !== words) {
+      this.note.textContent = words;
+      if (words) this.announce(words);
+    }
     this.older.hidden = !older || away;
   }
 
