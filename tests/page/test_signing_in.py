@@ -18,7 +18,7 @@ async def test_the_launchers_link_signs_in_and_leaves_no_trace(
     wire.signed_in = False
     chat = await new_chat("/#enter=token-1")
     assert chat.page.url == wire.url + "/"
-    assert (await wire.request("/v1/enter")).body == {"token": "token-1"}
+    assert (await wire.request("/auth/enter")).body == {"token": "token-1"}
     kept = await chat.page.evaluate(
         "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
     )
@@ -33,6 +33,14 @@ async def test_a_link_that_is_opened_in_an_open_tab(new_chat: Any, wire: Scripte
     await chat.ready()
     await expect(chat.question).to_be_visible()
     assert chat.page.url == wire.url + "/"
+
+
+async def test_a_link_signs_in_without_the_control_plane(new_chat: Any, wire: ScriptedWire) -> None:
+    wire.signed_in = False
+    wire.control_plane = False
+    chat = await new_chat("/#enter=token-1")
+    assert (await wire.request("/v1/enter")).body == {"token": "token-1"}
+    await expect(chat.question).to_be_visible()
 
 
 async def test_a_link_that_has_expired(new_chat: Any, wire: ScriptedWire) -> None:

@@ -187,6 +187,12 @@ class ScriptedWire:
         self.signed_in = True
         return Response(status_code=204)
 
+    async def _enter_for_long(self, request: Request) -> Response:
+        if self.control_plane:
+            return await self._enter(request)
+        await self._note(request)
+        return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
+
     async def _login(self, request: Request) -> Response:
         body = await request.json()
         await self._note(request, body=body)
@@ -266,6 +272,7 @@ class ScriptedWire:
                 Route("/v1/models", self._models),
                 Route("/v1/telemetry", self._telemetry, methods=["POST"]),
                 Route("/v1/enter", self._enter, methods=["POST"]),
+                Route("/auth/enter", self._enter_for_long, methods=["POST"]),
                 Route("/auth/login", self._login, methods=["POST"]),
                 Route("/auth/logout", self._logout, methods=["POST"]),
                 Route("/auth/refresh", self._refresh, methods=["POST"]),

@@ -47,7 +47,14 @@ export async function listModels() {
 
 export const reportTelemetry = (report) => call("POST", "/v1/telemetry", { json: report, keepalive: true });
 
-export const enter = (token) => call("POST", "/v1/enter", { json: { token } });
+/** Where the control plane does not make a login of it, the token is good for what is left of its hour. */
+export async function enter(token) {
+  try {
+    return await call("POST", "/auth/enter", { json: { token } });
+  } catch {
+    return call("POST", "/v1/enter", { json: { token } });
+  }
+}
 
 /** `{api_key}` or `{name, password}`. */
 export const login = (credentials) => call("POST", "/auth/login", { json: credentials });
