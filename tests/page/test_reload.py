@@ -106,7 +106,9 @@ async def test_two_tabs_see_one_answer(chat: Chat, wire: ScriptedWire) -> None:
     for page in (chat, other):
         await page.finished()
         await expect(page.prose).to_have_text("seen by both")
-    assert len(wire.of("/v1/jobs")) == 1
+    # A tab that sees the question before its answer has begun asks too, with the same key:
+    # of both the server makes one job.
+    assert len({asked.key for asked in wire.of("/v1/jobs")}) == 1
     assert other.complaints == []
 
 
