@@ -36,7 +36,7 @@ from tests.support.redis_cluster import ClusterServers
 MUCH = 1 << 24
 NODES = {number: f"okome-node-{number:02}" for number in (3, 4, 5, 6)}
 NODE = NODES[3]
-FAILOVER_S = 40.0
+FAILOVER_S = 15.0
 
 
 class Stream:
