@@ -9,9 +9,13 @@ from msgspec import Meta
 
 # What one call of a broker may ask or tell at most.
 BATCH_MAX: Final = 64
+# Tools of the policy that one job may have.
+TOOLS_MAX: Final = 32
 
 EngineKind = Literal["vllm", "ollama", "tf_serving"]
-JobKind = Literal["job", "chat_completion", "chat", "ws"]
+JobKind = Literal["job", "chat_completion", "chat", "ws", "embedding"]
+# Why an attempt at an engine failed; the `job_error` codes that are the engine's doing.
+EngineFault = Literal["engine_unreachable", "engine_error", "engine_stalled", "engine_truncated"]
 Outcome = Literal["completed", "failed", "cancelled"]
 
 # Bytes of text, and of a settlement's body: JSON may write a byte as six.
@@ -25,7 +29,7 @@ class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
     `continues`: it was seen to go on behind a text that it is given (CONTRACT, promise 4).
     False until a probe has proven it: a job that cannot be continued ends with a clear
     error, a text continued by an engine that cannot is garbled. `trims`: its chat template
-    drops white space at the end of such a text.
+    drops white space at the end of such a text. `name` is the engine's in the inventory.
     """
 
     kind: EngineKind
@@ -33,10 +37,16 @@ class EngineTarget(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     continues: bool = False
     trims: bool = False
+    name: str = ""
 
 
 class GrantQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a request that the control plane decides on; never the messages."""
+    """The part of a request that the control plane decides on; never the messages.
+
+    `tools`: the client brings tools of its own; `server_tools` names those of the policy that
+    it asks for. `vision`: the messages carry images. `affinity` is the same for the requests
+    of one conversation, and says nothing about its content.
+    """
 
     model: str
     kind: JobKind
@@ -44,6 +54,9 @@ class GrantQuestion(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     session_id: str | None = None
     tools: bool = False
+    server_tools: Annotated[list[str], Meta(max_length=TOOLS_MAX)] = []
+    vision: bool = False
+    affinity: str | None = None
 
 
 class GrantRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +96,30 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """The job waits for its turn: `position` 1 is next. The broker asks again after
+    `ask_again_s` seconds, at the latest."""
+
+    position: int
+    ask_again_s: float
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client is to be told of the decision: a `notice` before the first token."""
+
+    code: str
+    message: str
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Leave to run one job, and how. `degraded_until` is Unix seconds, set by a broker that
-    decided alone while the control plane was away."""
+    decided alone while the control plane was away.
+
+    `model` is the public name of the model that answers, where it is not the one that was
+    asked for. `tools` are the schemas (OpenAI's `{"type": "function", …}`) of the policy's tools
+    that the model may call, in at most `tool_rounds` rounds. With a `turn` no engine may be
+    asked yet: `POST /internal/v1/grants/{grant_id}/turn` says when, and which.
+    """
 
     grant_id: str
     user_id: str
@@ -99,6 +133,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     lease: Lease
     reservation: Reservation
     degraded_until: float | None = None
+    model: str | None = None
+    notices: list[Told] = []
+    tool_rounds: int = 0
+    turn: Turn | None = None
 
     @property
     def targets(self) -> list[EngineTarget]:
@@ -125,6 +163,30 @@ class GrantAnswers(msgspec.Struct, frozen=True, kw_only=True):
     """The answers, in the order of the questions."""
 
     answers: list[GrantAnswer]
+
+
+class TurnAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer of `POST /internal/v1/grants/{grant_id}/turn`: `turn` while the job waits on, else
+    the `engine` and its `fallbacks`. The same answer again for whoever asks again."""
+
+    turn: Turn | None = None
+    engine: EngineTarget | None = None
+    fallbacks: list[EngineTarget] = []
+
+
+class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at an engine that failed, as the broker on `node` saw it."""
+
+    node: str
+    base_url: str
+    model: str
+    fault: EngineFault
+
+
+class EngineReports(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `POST /internal/v1/engines/reports`; answered 204."""
+
+    reports: Annotated[list[EngineReport], Meta(max_length=BATCH_MAX)]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ SESSION_COOKIE = "okome_session"
 SCOPE_GENERATE = "generate"  # start jobs, and read, resume and cancel one's own
 SCOPE_KEYS = "keys"  # make, list and revoke one's own API keys
 SCOPES = (SCOPE_GENERATE, SCOPE_KEYS)
+# What a model can besides answering in text: call tools, think aloud, see, embed.
+CAPABILITIES = ("tools", "reasoning", "vision", "embeddings")
 
 
 class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,12 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model by its public name, with its engines in order of preference."""
+    """A model by its public name, with its engines in order of preference.
+
+    `capabilities`: of CAPABILITIES, what all its engines can. `server_tools`: names of the
+    policy's tools that a job with it may ask for. `max_tokens`: of one answer, None: as the
+    limits say.
+    """
 
     id: str
     engines: list[EngineTarget]
@@ -39,6 +46,9 @@ class PolicyModel(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     tools: bool = False
     tiers: list[str] | None = None
+    capabilities: list[str] = []
+    server_tools: list[str] = []
+    max_tokens: int | None = None
 
 
 class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +62,17 @@ class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True):
     detach_grace_s: float
 
 
+class TierLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a tier differs from the limits of all; None: it does not."""
+
+    max_tokens: int | None = None
+    streams: int | None = None
+
+
 class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`version` is the ETag's content. `key_hashes`: SHA-256 hex -> entry; `public_keys`: JWK set
-    of Ed25519 keys (RFC 8037) that sign session tokens; `revoked`: ids (`jti`) of dead tokens."""
+    of Ed25519 keys (RFC 8037) that sign session tokens; `revoked`: ids (`jti`) of dead tokens;
+    `aliases`: other public names of models; `tools`: the schemas of the policy's tools."""
 
     version: str
     issued_at: float
@@ -65,6 +83,8 @@ class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[dict[str, Any]]
     limits: PolicyLimits
     pacing: dict[str, Any]
+    aliases: dict[str, str] = {}
+    tiers: dict[str, TierLimits] = {}
 
 
 class SessionClaims(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ class _Engine(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     context: Annotated[int, msgspec.Meta(ge=1)]
     url: str | None = None
+    name: str | None = None
 
 
 class _Host(msgspec.Struct):
@@ -97,7 +98,13 @@ def _build(parsed: _All) -> Cluster:
 
 def _node(name: str, role: str, host: _Host, common: _Vars) -> Node:
     engines = tuple(
-        EngineSpec(e.kind, e.url or f"http://{host.ansible_host}:{e.port}", e.model, e.context)
+        EngineSpec(
+            kind=e.kind,
+            base_url=e.url or f"http://{host.ansible_host}:{e.port}",
+            model=e.model,
+            context=e.context,
+            name=e.name or e.kind,
+        )
         for e in host.okome_engines
     )
     ports = {
@@ -148,8 +155,20 @@ def _check(cluster: Cluster, path: Path) -> None:
     tags = cluster.log_tags()
     if len(set(tags)) != len(tags):
         refuse("okome_log_tags must be unique")
-    if fault := _log_fault(cluster):
-        refuse(fault)
+    for fault in (_log_fault(cluster), _engine_fault(cluster)):
+        if fault:
+            refuse(fault)
+
+
+def _engine_fault(cluster: Cluster) -> str | None:
+    """An engine's name stands for one server."""
+    urls: dict[str, tuple[str, str]] = {}
+    for node in cluster.role("core_gpu"):
+        for spec in node.engines:
+            server = spec.kind, spec.base_url
+            if urls.setdefault(spec.name, server) != server:
+                return f"{node.name}: okome_engines: two servers are called {spec.name!r}"
+    return None
 
 
 def _log_fault(cluster: Cluster) -> str | None:

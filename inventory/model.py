@@ -29,12 +29,14 @@ PRIMARIES_MIN = 3
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """An engine on a core GPU node. `context` is in tokens per request."""
+    """A model of an engine on a core GPU node. `context` is in tokens per request; `name` is
+    the engine's: entries with the same one are models of the same server."""
 
     kind: EngineKind
     base_url: str
     model: str
     context: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,3 +75,18 @@ def test_too_few_nodes_for_a_majority_are_refused(tmp_path: Path) -> None:
 def test_local_durability_needs_its_redis(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="exactly one node in the group `redis`"):
         loaded(tmp_path, ("okome_durability: replicated", "okome_durability: local"))
+
+
+def test_an_engines_name_stands_for_one_server(tmp_path: Path) -> None:
+    first = '{kind: vllm, port: 8000, model: "smollm2:135m", context: 2048}'
+    text = LOCAL.read_text(encoding="utf-8")
+    path = tmp_path / "cluster.yml"
+
+    path.write_text(text.replace(first, f"{first}\n            - {first.replace('8000', '8001')}"))
+    with pytest.raises(InventoryError, match="two servers are called 'vllm'"):
+        load_cluster(path)
+
+    named = first.replace("port: 8000", "port: 8001, name: second")
+    path.write_text(text.replace(first, f"{first}\n            - {named}"))
+    (node,) = load_cluster(path).role("core_gpu")
+    assert [engine.name for engine in node.engines] == ["vllm", "second"]
