@@ -79,8 +79,10 @@ def load_cluster(path: Path) -> Cluster:
 
 
 def _build(parsed: _All) -> Cluster:
+    gpus = parsed.children.get("core_gpu", _Group()).hosts
+    main = min(gpus, key=lambda name: gpus[name].okome_number, default="")
     nodes = [
-        _node(name, role, host, parsed.vars)
+        _node(name, role, host, parsed.vars, main)
         for role, group in parsed.children.items()
         for name, host in group.hosts.items()
     ]
@@ -96,14 +98,15 @@ def _build(parsed: _All) -> Cluster:
     )
 
 
-def _node(name: str, role: str, host: _Host, common: _Vars) -> Node:
+def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
+    """`main`: the first core GPU node, whose engines are called by their kinds alone."""
     engines = tuple(
         EngineSpec(
             kind=e.kind,
             base_url=e.url or f"http://{host.ansible_host}:{e.port}",
             model=e.model,
             context=e.context,
-            name=e.name or e.kind,
+            name=e.name or (e.kind if name == main else f"{e.kind}@{name}"),
         )
         for e in host.okome_engines
     )

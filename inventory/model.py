@@ -30,7 +30,8 @@ PRIMARIES_MIN = 3
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """A model of an engine on a core GPU node. `context` is in tokens per request; `name` is
-    the engine's: entries with the same one are models of the same server."""
+    the engine's, by default KIND on the first such node and KIND@NODE on others; entries
+    with the same one are models of the same server."""
 
     kind: EngineKind
     base_url: str
