@@ -48,6 +48,7 @@ JOB_ERRORS: Final[dict[str, bool]] = {
     "context_too_long": False,
     "tool_failed": False,
     "relay_lost": True,
+    "overloaded": True,
     "log_unavailable": True,
     "internal": True,
 }

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from contracts.grants import Grant, GrantQuestion, GrantRequest
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
@@ -178,7 +180,7 @@ class Acceptance:
             job_id=job_id,
             user_id=principal.user_id,
             kind=spec.kind,
-            model=spec.model,
+            model=grant.model or spec.model,
             created_at=round(created_at, 6),
             durability=log.durability,
             grant=grant,
@@ -198,6 +200,8 @@ class Acceptance:
             max_tokens=spec.max_tokens,
             session_id=spec.session_id,
             tools=bool(spec.sampling.get("tools")),
+            vision=spec.vision,
+            affinity=affinity_of(principal.user_id, spec),
         )
         request = GrantRequest(credential=principal.credential, request=question, node=self._node)
         try:
@@ -217,6 +221,18 @@ class Acceptance:
                 until=self._clock() + left,
                 running=self._runner.running_for(principal.user_id),
             )
+
+
+def affinity_of(user_id: str, spec: JobSpec) -> str:
+    """The same for the requests of one conversation, which share a beginning that the engine
+    of the last one may still hold. A hash: the control plane learns no content by it."""
+    named = spec.session_id or spec.conversation_id
+    begun: object = named
+    if named is None:
+        # A conversation grows at its end: what it began with stays.
+        first = next((n for n, m in enumerate(spec.messages) if m.get("role") == "user"), 0)
+        begun = spec.messages[: first + 1]
+    return hashlib.sha256(msgspec.json.encode((user_id, spec.model, begun))).hexdigest()[:16]
 
 
 def _claim_key(user_id: str, route: str, key: str) -> str:

@@ -31,6 +31,7 @@ from stream_broker.outages import Outages
 from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.policy_file import PolicyFile
+from stream_broker.reports import FaultReports
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.jobs import job_routes
@@ -42,6 +43,7 @@ from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
+from stream_broker.turns import Turns
 from stream_broker.viewers import Viewers
 
 _LOG = logging.getLogger(__name__)
@@ -125,6 +127,9 @@ class Broker:
         self.engines = EngineClient(
             settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
         )
+        self.turns = Turns(self.control, time.monotonic)
+        dropped = self.metrics.engine_reports_dropped.inc
+        self.reports = FaultReports(self.control, options.node, dropped)
         self.conversations = Conversations(self.stores, self._keys, settings.record_ttl)
         self.runner = Runner(
             settings,
@@ -138,6 +143,8 @@ class Broker:
             self.redis_log,
             self._remember,
             self.policy.targets,
+            self.reports.note,
+            self.turns,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -233,6 +240,7 @@ class Broker:
             self.leases.run(),
             self.spool.run(),
             self.runner.renew(),
+            self.reports.run(),
         ]
         if self.log_writer is not None:
             runs.append(self.log_writer.run())
@@ -291,6 +299,7 @@ class Broker:
     def _gauges(self) -> None:
         gauge = self.metrics.gauge
         gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
+        gauge("okome_broker_jobs_queued", "Waiting for a turn.", lambda: self.turns.waiting)
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))

@@ -55,3 +55,12 @@ def lost(
 def in_order(count: int, first: int) -> list[int]:
     """All of so many engines, beginning with the one that served last."""
     return [first, *(number for number in range(count) if number != first)]
+
+
+def places_of(chosen: Iterable[EngineTarget], targets: Sequence[EngineTarget]) -> list[int]:
+    """The places in `targets` of those that were chosen, in their order; all places where
+    `targets` has none of them."""
+    places = {(target.base_url, target.model): number for number, target in enumerate(targets)}
+    found = [places.get((target.base_url, target.model)) for target in chosen]
+    known = [number for number in found if number is not None]
+    return known or list(range(len(targets)))

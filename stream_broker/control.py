@@ -13,6 +13,8 @@ import msgspec
 from contracts.codes import HTTP_CODES
 from contracts.grants import (
     BATCH_MAX,
+    EngineReport,
+    EngineReports,
     Grant,
     GrantAnswer,
     GrantAnswers,
@@ -21,6 +23,7 @@ from contracts.grants import (
     Refused,
     Settlement,
     Settlements,
+    TurnAnswer,
 )
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
@@ -70,6 +73,18 @@ class ControlClient:
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
         return self._sharing.of(await self._grants.ask(request))
+
+    async def turn(self, grant_id: str) -> TurnAnswer:
+        """Whether a job that was told to wait may start. Raises ProblemError for one that
+        waits no more, or ControlUnavailable."""
+        response = await self._send("POST", f"/internal/v1/grants/{grant_id}/turn", b"{}")
+        return _decoded(response, TurnAnswer)
+
+    async def report(self, reports: Sequence[EngineReport]) -> None:
+        """Tells of at most BATCH_MAX attempts at engines that failed. Raises ProblemError or
+        ControlUnavailable."""
+        body = msgspec.json.encode(EngineReports(reports=list(reports)))
+        await self._send("POST", "/internal/v1/engines/reports", body)
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""

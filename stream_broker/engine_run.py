@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from contracts.grants import EngineTarget
-from stream_broker.continuing import able, in_order, obstacle
+from stream_broker.continuing import able, in_order, obstacle, places_of
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import Delta, Failure
@@ -38,7 +38,7 @@ class EngineRun:
     `targets` are those of its grant, with the latest that is known of them; `call` is the
     engine call without its prefix; `patience`: seconds to wait for a log that is to tell
     the text so far, which is never kept in memory; `moved` is called for each engine that
-    went on behind a text.
+    went on behind a text, `faulted` for each that failed, with the code.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class EngineRun:
         *,
         patience: float,
         moved: Callable[[], None],
+        faulted: Callable[[EngineTarget, str], None],
     ) -> None:
         self._live = live
         self._client = client
@@ -58,12 +59,18 @@ class EngineRun:
         self._call = call
         self._patience = patience
         self._count_move = moved
+        self._faulted = faulted
         self._targets = targets
         self._left = in_order(len(targets), live.engine)
         self._failure = Failure("internal", "no engine of this job can be asked")
         self._seam: Seam | None = None
         self._moved = False
+        self._asked = live.engine
         self._next: asyncio.Task[None] | None = None
+
+    def prefer(self, chosen: Sequence[EngineTarget]) -> None:
+        """Asks these only, in this order, as far as the grant knows them."""
+        self._left = places_of(chosen, self._targets)
 
     async def start(self, text: str) -> None:
         """Starts the next engine that can go on behind `text`, the answer so far."""
@@ -106,6 +113,8 @@ class EngineRun:
         live = self._live
         if live.relay.state != "open":
             return
+        if failure.code in _GO_ON_AFTER:
+            self._faulted(self._targets[self._asked], failure.code)
         reason = obstacle(live.head, live.relay)
         if self._left and not (reason or self._able()):
             reason = "no other engine goes on behind a text"
@@ -157,6 +166,7 @@ class EngineRun:
         """Asks one engine; it is not asked again. Returns whether it could be."""
         live, target = self._live, self._targets[number]
         self._left.remove(number)
+        self._asked = number
         prefix, tail = cut(text, trims=target.trims)
         self._seam = Seam(tail) if tail else None
         tokens = max(1, self._call.max_tokens - live.relay.tally.produced)

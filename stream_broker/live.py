@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from contracts.grants import Usage
 from stream_broker.alarms import Alarm, Alarms
@@ -117,9 +117,9 @@ class LiveJob:
         """What the engine said; called from its `data_received`."""
         self._emit(self.relay.take(deltas, self._clock()))
 
-    def notice(self, code: str, message: str) -> None:
-        """Adds a notice to the log."""
-        self._emit(self.relay.notice(code, message))
+    def notice(self, code: str, message: str, **more: Any) -> None:
+        """Adds a notice to the log, with further members."""
+        self._emit(self.relay.notice(code, message, **more))
 
     def cancel(self, reason: str) -> None:
         """Ends the job now, also before its first token. Idempotent."""

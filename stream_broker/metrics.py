@@ -106,6 +106,11 @@ class BrokerMetrics:
             registry=self.registry,
         )
 
+        self.engine_reports_dropped = Counter(
+            "okome_broker_engine_reports_dropped_total",
+            "Failures of engines that the control plane could not be told of in time.",
+            registry=self.registry,
+        )
         self.engine_pauses = Counter(
             "okome_broker_engine_pauses_total",
             "Pauses of an engine's stream that outran the log, by whose limit it was.",

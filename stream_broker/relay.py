@@ -87,11 +87,11 @@ class Relay:
                 events.extend(self.fail(delta.code, delta.message))
         return events
 
-    def notice(self, code: str, message: str) -> list[Event]:
+    def notice(self, code: str, message: str, **more: Any) -> list[Event]:
         """Something worth telling that is not the answer."""
         if self.state != "open":
             return []
-        return [self._event("notice", {"code": code, "message": message})]
+        return [self._event("notice", {"code": code, "message": message, **more})]
 
     def fail(self, code: str, message: str) -> list[Event]:
         """Ends the job as failed; `code` is one of `JOB_ERRORS`."""

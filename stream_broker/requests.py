@@ -122,6 +122,17 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = True
 
     @property
+    def vision(self) -> bool:
+        """Do the messages carry images?"""
+        parts = (
+            part
+            for m in self.messages
+            if isinstance(m.get("content"), list)
+            for part in m["content"]
+        )
+        return any(part.get("type") == "image_url" for part in parts)
+
+    @property
     def prompt_estimate(self) -> int:
         """A rough count of prompt tokens: four bytes each, and four per message."""
         return sum(len(str(m.get("content") or "")) // 4 + 4 for m in self.messages)

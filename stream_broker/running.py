@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from stream_broker.engine_run import EngineRun, call_of
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
-from stream_broker.ids import Home, home_of
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable, Orphan
@@ -33,9 +32,11 @@ from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
+from stream_broker.renewing import renewing
 from stream_broker.settlements import SettlementSpool
-from stream_broker.tasks import end, together
+from stream_broker.tasks import end
 from stream_broker.tenure import Tenure
+from stream_broker.turns import Turns
 from stream_broker.window import WINDOW_BYTES, Room, Window
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Runner:
         redis_log: RedisLog | None,
         on_end: Callable[[LiveJob], Awaitable[None]],
         targets: Callable[[Grant], list[EngineTarget]],
+        faulted: Callable[[EngineTarget, str], None],
+        turns: Turns,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -75,6 +78,8 @@ class Runner:
         self._ending = Ending(node, spool, metrics, on_end, clock, redis_log)
         self._grace = Grace(redis_log)
         self._targets = targets
+        self._faulted = faulted
+        self._turns = turns
         self._clock = clock
         self.monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +100,8 @@ class Runner:
         limits = head.grant.limits
         if limits.quota_limited:
             live.notice("limited", f"your quota has room for {limits.max_tokens} tokens")
+        for told in head.grant.notices:
+            live.notice(told.code, told.message)
         self._begin(live, text="")
         return live
 
@@ -147,33 +154,15 @@ class Runner:
         self._grace.left(live)
 
     async def renew(self) -> None:
-        """Renews the relays' leases in the log until cancelled; sooner after a failure."""
-        ttl = self._settings.relay_ttl
-        while self._redis_log is not None:
-            renewed = await together(
-                *(self._renew_home(self._redis_log, jobs) for jobs in self._by_home()),
-                self._ending.say_settled(),
+        """Renews the relays' leases in the log until cancelled."""
+        if self._redis_log is not None:
+            await renewing(
+                self._redis_log,
+                self.jobs,
+                self._ending.say_settled,
+                ttl=self._settings.relay_ttl,
+                monotonic=self.monotonic,
             )
-            await asyncio.sleep(ttl / 4 if all(renewed) else ttl / 16)
-
-    async def _renew_home(self, log: RedisLog, jobs: list[LiveJob]) -> bool:
-        """Homes do not wait for each other: only the jobs of one that is away lapse."""
-        asked_at = self.monotonic()
-        try:
-            await log.renew([live.head.job_id for live in jobs])
-        except LogUnavailable as error:
-            _LOG.debug("relay leases not renewed: %s", error)
-            return False
-        for live in jobs:
-            live.renewed(asked_at)
-        return True
-
-    def _by_home(self) -> Iterable[list[LiveJob]]:
-        homes: dict[Home | None, list[LiveJob]] = {}
-        for job_id, live in self.jobs.items():
-            if live.head.durability != "none" and not live.window.moved:
-                homes.setdefault(home_of(job_id), []).append(live)
-        return homes.values()
 
     async def finished(self) -> None:
         """Returns once no job runs here; the caller sets the time limit."""
@@ -247,6 +236,7 @@ class Runner:
             call_of(head),
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
+            faulted=self._faulted,
         )
         self._spawn(self._tend(live, text))
 
@@ -262,7 +252,7 @@ class Runner:
         """Starts a job's engine behind `text`, if given, and does what its end needs."""
         over = True
         try:
-            if text is not None:
+            if text is not None and await self._may_start(live):
                 await self._runs[live].start(text)
             if live.done:
                 await self._ending.settle(live, self._log(live.head))
@@ -276,6 +266,15 @@ class Runner:
         finally:
             if over:
                 await self._forget(live)
+
+    async def _may_start(self, live: LiveJob) -> bool:
+        """Waits for the job's turn where its grant says so, unless its answer has begun."""
+        if live.head.grant.turn is None or live.relay.said or live.terminal is not None:
+            return True
+        chosen = await self._turns.wait(live)
+        if chosen is not None:
+            self._runs[live].prefer(chosen)
+        return chosen is not None
 
     async def _let_go_of_all(self) -> None:
         """Stops all relays, so that other brokers may go on with their jobs."""

@@ -47,6 +47,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
     documented = set(re.findall(r"^\| `(\w+)`", METRICS, re.MULTILINE))
     # These are read from the running broker's parts (`app.py`).
     gauges = {
+        "okome_broker_jobs_queued",
         "okome_broker_jobs_running",
         "okome_broker_viewers",
         "okome_broker_log_away",

@@ -26,7 +26,12 @@ from stream_broker.serving import EventStream
 from stream_broker.views.openai import OpenAIView, completion, error_object
 from stream_broker.watch import Watch
 
-_STATUS_OF_ERROR = {"context_too_long": 400, "log_unavailable": 503, "engine_unreachable": 503}
+_STATUS_OF_ERROR = {
+    "context_too_long": 400,
+    "log_unavailable": 503,
+    "engine_unreachable": 503,
+    "overloaded": 503,
+}
 
 
 def openai_routes(context: Context) -> list[Route]:

@@ -50,6 +50,7 @@ def grant(
     detach_grace_s: float | None = None,
     degraded_until: float | None = None,
     quota_limited: bool = False,
+    **more: Any,
 ) -> Grant:
     """A grant of the first engine."""
     return Grant(
@@ -70,6 +71,7 @@ def grant(
         lease=Lease(id="l-1", ttl_s=30.0),
         reservation=Reservation(tokens=100),
         degraded_until=degraded_until,
+        **more,
     )
 
 

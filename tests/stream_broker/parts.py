@@ -9,7 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from contracts.grants import EngineTarget, Grant, GrantRequest, Settlement, Usage
+from contracts.grants import (
+    EngineReport,
+    EngineTarget,
+    Grant,
+    GrantRequest,
+    Settlement,
+    TurnAnswer,
+    Usage,
+)
 from contracts.policy import PolicySnapshot
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
@@ -29,6 +37,7 @@ from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
+from stream_broker.turns import Turns
 from stream_broker.watch import Watch
 from tests.stream_broker.building import HOME, JOB, USER, Clock, grant, head, policy
 
@@ -104,6 +113,9 @@ class ScriptedControl:
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
+        self.turns: list[TurnAnswer | Exception] = []
+        self.turns_asked: list[str] = []
+        self.reports: list[EngineReport] = []
 
     def _check(self) -> None:
         if self.away:
@@ -122,6 +134,18 @@ class ScriptedControl:
         self.settled += taken
         self.calls.append(len(settlements))
         return {one.job_id: "x" for one in settlements if one not in taken}
+
+    async def turn(self, grant_id: str) -> TurnAnswer:
+        self._check()
+        self.turns_asked.append(grant_id)
+        answer = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def report(self, reports: Sequence[EngineReport]) -> None:
+        self._check()
+        self.reports += reports
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         self._check()
@@ -185,6 +209,8 @@ class Parts:
         if redis_log is not None:
             self.writers[redis_log.durability] = LaneWriters(redis_log, self.monotonic)
         self.ended: list[LiveJob] = []
+        self.turns = Turns(control, self.monotonic)
+        self.faults: list[tuple[str, str]] = []
         self.runner = Runner(
             self.settings,
             "node-3",
@@ -197,6 +223,8 @@ class Parts:
             redis_log,
             self._on_end,
             lambda grant: grant.targets,
+            lambda target, code: self.faults.append((target.base_url, code)),
+            self.turns,
             clock=self.clock,
             monotonic=self.monotonic,
         )

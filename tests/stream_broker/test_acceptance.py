@@ -10,7 +10,7 @@ import pytest
 from contracts.problems import ProblemError
 from stream_broker import acceptance as module
 from stream_broker.abandoned import Abandoned
-from stream_broker.acceptance import Acceptance, Accepted
+from stream_broker.acceptance import Acceptance, Accepted, affinity_of
 from stream_broker.authn import Principal
 from stream_broker.directory import Directory
 from stream_broker.ids import Home, home_of
@@ -24,6 +24,7 @@ from tests.stream_broker.parts import Parts, running
 ALICE = Principal(USER, "free", ("generate",), API_KEY)
 BOB = Principal("user-2", "free", ("generate",), "ok_bob")
 SPEC = job_spec({"model": "small", "prompt": "hi", "max_tokens": 9}, 4096)
+SYSTEM, FIRST = {"role": "system", "content": "s"}, {"role": "user", "content": "a"}
 OTHER = job_spec({"model": "small", "prompt": "ho"}, 4096)
 
 
@@ -232,3 +233,29 @@ async def test_a_full_broker_takes_nothing_new(tmp_path: Path) -> None:
 
 async def test_a_credential_without_the_scope_may_not_generate(door: Door) -> None:
     assert await door.refusal(who=Principal(USER, "free", ("keys",), "ok_k")) == "scope_missing"
+
+
+def test_the_requests_of_a_conversation_ask_for_the_same_engine() -> None:
+    def affinity(user: str = "u", **changes: Any) -> str:
+        body = {"model": "small", "messages": [SYSTEM, FIRST]} | changes
+        return affinity_of(user, job_spec(body, 4096))
+
+    later = [SYSTEM, FIRST, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    assert affinity() == affinity(messages=later)
+    assert affinity(session_id="s") == affinity(session_id="s", messages=later[1:])
+    others = [
+        affinity(),
+        affinity("v"),
+        affinity(model="big"),
+        affinity(session_id="s"),
+        affinity(messages=[SYSTEM, {"role": "user", "content": "x"}]),
+        affinity(messages=[FIRST]),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_images_are_told_of_and_not_shown() -> None:
+    seen = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    for content, vision in ((seen, True), (seen[:1], False), ("a", False)):
+        messages = [{"role": "user", "content": content}]
+        assert job_spec({"model": "m", "messages": messages}, 4096).vision is vision
