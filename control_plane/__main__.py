@@ -25,7 +25,9 @@ from control_plane.app import build_app
 from control_plane.background import repeating
 from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
+from control_plane.faults import FaultsError
 from control_plane.logs import configure_logging
+from control_plane.policy_source import PolicySource
 from control_plane.store.database import Database, StoreError
 from control_plane.store.engines import sqlite_url
 from inventory.load import InventoryError, load_cluster
@@ -52,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options))
+    except FaultsError as error:
+        for line in error.lines():
+            print(f"control plane: {line}", file=sys.stderr)
+        return 1
     except (InventoryError, SettingsError, CredentialsError, StoreError, ListenError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 1
@@ -62,6 +68,7 @@ async def _serve(options: argparse.Namespace) -> None:
     cluster = load_cluster(options.inventory)
     settings = load_settings(options.set, os.environ, options.settings)
     credentials = read_credentials(options.credentials)
+    policy = PolicySource(cluster, options.policy, time.time)
     (node,) = cluster.role("control")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(node.address, node.port))
@@ -74,7 +81,9 @@ async def _serve(options: argparse.Namespace) -> None:
             credentials=credentials,
             database=database,
             reread=partial(read_credentials, options.credentials),
+            policy=policy,
         )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, policy.reread)
         if credentials.tls is not None:
             await stack.enter_async_context(
                 repeating("certificates", RELOAD_EVERY_S, credentials.tls.check)
@@ -122,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="directory with service_key, api_key and session_key; with tls_cert, tls_key "
         "and tls_ca too, only mutual TLS is spoken",
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        help="policy file (YAML), watched; SIGHUP has it read anew. Without it the inventory's "
+        "models are for everybody",
     )
     parser.add_argument("--settings", type=Path, help="settings file (YAML)")
     parser.add_argument(

@@ -6,7 +6,7 @@ change; so a credential costs a look into a dictionary, here and in the policy s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 
 import msgspec
@@ -40,11 +40,13 @@ def read_rows(connection: Connection, now: float) -> Rows:
 class Roster:
     """Answers for the rows it was given last. `version` counts how often that was.
 
-    `streams`: what a user may run at once where neither it nor its tier says so.
+    `streams`: what a user may run at once where neither it nor its tier says so, here or in
+    the policy; `tier_streams` tells what the policy says of a tier.
     """
 
     def __init__(self, streams: int) -> None:
         self._streams = streams
+        self.tier_streams: Callable[[str], int | None] = lambda _: None
         self._rows = Rows(users={}, keys={}, revoked=frozenset())
         self.version = 0
 
@@ -75,7 +77,10 @@ class Roster:
             return Allowance(streams=0)
         if user.allowance.streams is not None:
             return user.allowance
-        return msgspec.structs.replace(user.allowance, streams=self._streams)
+        streams = self.tier_streams(user.tier)
+        return msgspec.structs.replace(
+            user.allowance, streams=self._streams if streams is None else streams
+        )
 
     def key_entries(self, now: float) -> dict[str, KeyEntry]:
         """Every key that opens something, by its hash."""

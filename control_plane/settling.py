@@ -58,8 +58,8 @@ class Settling:
         metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
         if not first:
             return
-        known = any(model.id == settlement.model for model in self._plane.models)
-        model = settlement.model if known else "other"
+        known = self._plane.rules.find(settlement.model)
+        model = known.id if known else "other"
         metrics.tokens.labels(model, "prompt").inc(usage.prompt_tokens)
         metrics.tokens.labels(model, "completion").inc(usage.completion_tokens)
         metrics.tokens.labels(model, "cached").inc(usage.cached_tokens)

@@ -16,6 +16,7 @@ from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
 from control_plane.credentials import Credentials
 from control_plane.plane import Plane
+from control_plane.rulebook import Rulebook, derived_document
 from control_plane.store.database import Database
 from control_plane.store.enrolment import add_user
 from control_plane.store.schema import METADATA
@@ -163,6 +164,11 @@ def cluster() -> Cluster:
         ),
     )  # fmt: skip
     return Cluster("test", "127.0.0.1", 1, (), 2, "none", nodes)
+
+
+def rulebook() -> Rulebook:
+    """What holds for the cluster without a policy file."""
+    return Rulebook(derived_document(cluster()), cluster())
 
 
 def settlement(**changes: Any) -> dict[str, Any]:

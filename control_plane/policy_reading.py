@@ -1,0 +1,42 @@
+"""Reads a policy file: text in, a checked `PolicyDocument` or all its faults out. Pure."""
+
+from __future__ import annotations
+
+from control_plane.faults import FaultsError
+from control_plane.policy_checks import Names, cross_faults
+from control_plane.policy_document import PolicyDocument
+from control_plane.policy_shape import WRONG, Shaper
+from control_plane.rulebook import engine_names
+from control_plane.yaml_tree import Node, read_tree
+from inventory.model import Cluster
+
+
+def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocument:
+    """The document. `file` is what messages call it; without a `cluster` engines may have any
+    name. Raises FaultsError."""
+    root, faults = read_tree(text, file)
+    shaper = Shaper()
+    document = shaper.shape(root, PolicyDocument, "")
+    faults += shaper.faults
+    if document is not WRONG:
+        faults += cross_faults(document, _names(root, cluster), shaper.lines)
+    if faults:
+        raise FaultsError(file, faults)
+    checked: PolicyDocument = document
+    return checked
+
+
+def _names(root: Node, cluster: Cluster | None) -> Names:
+    return Names(
+        models=_keys(root, "models"),
+        aliases=_keys(root, "aliases"),
+        tiers=_keys(root, "tiers"),
+        gpus=_keys(root, "gpus"),
+        tools=_keys(root, "tools"),
+        engines=None if cluster is None else engine_names(cluster),
+    )
+
+
+def _keys(root: Node, part: str) -> frozenset[str]:
+    node = root.value.get(part) if isinstance(root.value, dict) else None
+    return frozenset(node.value if node is not None and isinstance(node.value, dict) else ())
