@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from control_plane.policy_source import PolicySource
 from control_plane.store.database import Database, StoreError
 from control_plane.store.engines import sqlite_url
 from inventory.load import InventoryError, load_cluster
+from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
 
 log = logging.getLogger("control_plane")
@@ -68,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
     cluster = load_cluster(options.inventory)
     settings = load_settings(options.set, os.environ, options.settings)
     credentials = read_credentials(options.credentials)
-    policy = PolicySource(cluster, options.policy, time.time)
+    policy = _policy(cluster, options)
     (node,) = cluster.role("control")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(node.address, node.port))
@@ -91,6 +92,20 @@ async def _serve(options: argparse.Namespace) -> None:
         log.info("serving on %s port %d", node.address, node.port)
         config = _server_config(app, credentials.tls)
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _policy(cluster: Cluster, options: argparse.Namespace) -> PolicySource:
+    """Raises FaultsError."""
+    kept: Path = options.state / "policy.yml"
+    # The store tells of a state directory that cannot be used.
+    with suppress(OSError):
+        options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if options.policy is None:
+            # What was kept of a file that is no policy any more must not come back.
+            kept.unlink(missing_ok=True)
+    if options.policy is None:
+        return PolicySource(cluster, None, time.time)
+    return PolicySource(cluster, options.policy.absolute(), time.time, kept)
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -33,6 +33,7 @@ from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
 from control_plane.routes.admin_limits import AdminLimits
+from control_plane.routes.admin_policy import AdminPolicy
 from control_plane.routes.admin_reports import AdminReports
 from control_plane.routes.admin_users import AdminUsers
 from control_plane.routes.conversations import Talks
@@ -155,6 +156,7 @@ def _routes(
         *Operations(plane).routes(),
         *AdminUsers(plane).routes(),
         *AdminLimits(plane).routes(),
+        *AdminPolicy(plane).routes(),
         *AdminReports(plane, reread).routes(),
     ]
 
@@ -208,7 +210,7 @@ async def _prepare(plane: Plane, api_key: str) -> None:
     if not usable:
         log.warning("the key in the credential `api_key` was revoked and opens nothing")
     plane.created = int(created)
-    plane.adopt(plane.rules)
+    await plane.begin_policy()
 
 
 def _counting_faults(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-DEPTH_MAX: Final = 16
+DEPTH_MAX: Final = 32
 NODES_MAX: Final = 2_000
 
 

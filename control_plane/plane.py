@@ -24,6 +24,7 @@ from control_plane.signing import Signer
 from control_plane.store.audit import note, prune_audit
 from control_plane.store.conversations import Shelf, prune_conversations
 from control_plane.store.database import Database
+from control_plane.store.limits import make_tiers
 from control_plane.store.logins import prune_logins
 from control_plane.store.tokens import prune_tokens
 from control_plane.tally import Tally
@@ -60,14 +61,21 @@ class Plane:
     models: list[PolicyModel] = field(default_factory=list)
     created: int = 0
     roster_stale: bool = False
+    tiers_made: bool = False
 
     @property
     def rules(self) -> Rulebook:
         """The policy that holds now."""
         return self.policy.rules
 
+    async def begin_policy(self) -> None:
+        """Puts the first policy in force. Raises ProblemError 503."""
+        self.adopt(self.rules)
+        await self._make_tiers()
+
     def adopt(self, rules: Rulebook) -> None:
         """What looks at parts of the policy only follows this one from now on."""
+        self.tiers_made = False
         self.models = rules.policy_models(self.created)
         self.roster.tier_streams = rules.streams
         self.engines.follow(rules.targets)
@@ -76,6 +84,16 @@ class Plane:
     async def look_at_policy(self) -> None:
         """Takes over a policy file that has changed."""
         await self.policy.look(self.adopt, self.metrics)
+        if not self.tiers_made:
+            with suppress(ProblemError):
+                await self._make_tiers()
+
+    async def _make_tiers(self) -> None:
+        """Users can be of every tier of the policy; a tier stays when the policy drops it."""
+        names = list(self.rules.tiers)
+        await self.database.run(lambda c: make_tiers(c, names))
+        self.tiers_made = True
+        await self.reload_roster()
 
     @property
     def limits(self) -> PolicyLimits:

@@ -35,6 +35,16 @@ ToolName = Annotated[
 ]
 
 
+# As the store names tiers.
+TierName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._@+-]{0,63}\Z",
+        description="a name of 1 to 64 of a-z 0-9 . _ @ + and -",
+    ),
+]
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the file. A member that it does not know is an error, not a wish."""
 
@@ -154,7 +164,7 @@ class PolicyDocument(Part, frozen=True, kw_only=True):
     models: dict[Name, ModelRules]
     engines: dict[Name, EngineRules] = {}
     aliases: dict[Name, Name] = {}
-    tiers: dict[Name, TierRules] = {}
+    tiers: dict[TierName, TierRules] = {}
     default_tier: Name | None = None
     overload: OverloadRules = OverloadRules()
     gpus: dict[Name, GpuRules] = {}

@@ -1,13 +1,15 @@
-"""Reads a policy file: text in, a checked `PolicyDocument` or all its faults out. Pure."""
+"""Reads a policy file: text in, a checked `PolicyDocument` or all its faults out."""
 
 from __future__ import annotations
 
-from control_plane.faults import FaultsError
+from pathlib import Path
+
+from control_plane.faults import Fault, FaultsError
 from control_plane.policy_checks import Names, cross_faults
 from control_plane.policy_document import PolicyDocument
 from control_plane.policy_shape import WRONG, Shaper
 from control_plane.rulebook import engine_names
-from control_plane.yaml_tree import Node, read_tree
+from control_plane.yaml_tree import TEXT_MAX, Node, read_tree
 from inventory.model import Cluster
 
 
@@ -24,6 +26,24 @@ def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocume
         raise FaultsError(file, faults)
     checked: PolicyDocument = document
     return checked
+
+
+def read_file(path: Path, cluster: Cluster | None) -> PolicyDocument:
+    """The document in a file. Raises FaultsError."""
+    return read_policy(file_text(path), str(path), cluster)
+
+
+def file_text(path: Path) -> bytes:
+    """A file, as far as it can be needed. Raises FaultsError."""
+    try:
+        # Anything else might never end, or never begin.
+        if path.exists() and not path.is_file():
+            raise FaultsError(str(path), [Fault(1, "", "is not a file")])
+        with path.open("rb") as file:
+            return file.read(TEXT_MAX + 1)
+    except OSError as error:
+        fault = Fault(1, "", f"cannot be read: {error.strerror}")
+        raise FaultsError(str(path), [fault]) from error
 
 
 def _names(root: Node, cluster: Cluster | None) -> Names:

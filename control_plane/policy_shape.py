@@ -90,12 +90,15 @@ class Shaper:
         return found
 
     def _part(self, node: Node, part: type[msgspec.Struct], path: str) -> Any:
-        if not isinstance(node.value, dict):
-            return self.fault(node, path, f"expected a mapping, not {_what(node.value)}")
-        before = len(self.faults)
         fields = {field.name: field for field in msgspec.structs.fields(part)}
+        members = node.value
+        if members is None and not any(field.required for field in fields.values()):
+            members = {}
+        if not isinstance(members, dict):
+            return self.fault(node, path, f"expected a mapping, not {_what(members)}")
+        before = len(self.faults)
         found: dict[str, Any] = {}
-        for key, entry in node.value.items():
+        for key, entry in members.items():
             if key in fields:
                 # A member with nothing behind it, its lines commented out, is one left out.
                 if entry.value is not None or fields[key].required:
@@ -158,7 +161,7 @@ def _expected(kind: Any) -> str:
 def _told(value: Any, kind: Any) -> str:
     """What stands there instead: numbers as they are, and no text, which may be a secret."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if bare in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+    if bare is not str and isinstance(value, int | float) and not isinstance(value, bool):
         return f", not {str(value)[:32]}"
     if bare is str and value is not None and not isinstance(value, str):
         return f", not {_what(value)}; put it in quotes if it is meant as text"

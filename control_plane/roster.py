@@ -16,16 +16,18 @@ from contracts.policy import KeyEntry, SessionClaims
 from control_plane.allowance import Allowance
 from control_plane.auth import Identity, KeyProof, Proof, unauthenticated
 from control_plane.store.keys import all_keys
+from control_plane.store.limits import all_tiers
 from control_plane.store.tokens import revoked_tokens
 from control_plane.store.users import User, all_users
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """What a roster is made of. `keys`: hash -> (id, entry)."""
+    """What a roster is made of. `keys`: hash -> (id, entry); `tiers`: what each is allowed."""
 
     users: dict[str, User]
     keys: dict[str, tuple[str, KeyEntry]]
     revoked: frozenset[str]
+    tiers: dict[str, Allowance] = {}
 
 
 def read_rows(connection: Connection, now: float) -> Rows:
@@ -34,6 +36,7 @@ def read_rows(connection: Connection, now: float) -> Rows:
         users={user.id: user for user in all_users(connection)},
         keys=all_keys(connection),
         revoked=frozenset(revoked_tokens(connection, now)),
+        tiers=all_tiers(connection),
     )
 
 
@@ -81,6 +84,10 @@ class Roster:
         return msgspec.structs.replace(
             user.allowance, streams=self._streams if streams is None else streams
         )
+
+    def streams_of_tier(self, tier: str) -> int | None:
+        """How many a user of the tier may have at once, as the store says; None: it does not."""
+        return self._rows.tiers.get(tier, Allowance()).streams
 
     def key_entries(self, now: float) -> dict[str, KeyEntry]:
         """Every key that opens something, by its hash."""

@@ -4,7 +4,7 @@ a policy that is read anew is another rulebook."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -81,7 +81,7 @@ class Rulebook:
             for name in document.aliases
             if (target := aliased(document.aliases, name)) is not None
         }
-        seen = msgspec.json.encode((document, self.engines), order="deterministic")
+        seen = msgspec.json.encode((document, self.engines))
         self.version = hashlib.sha256(seen).hexdigest()[:VERSION_LENGTH]
 
     @property
@@ -149,12 +149,15 @@ class Rulebook:
         """The models as brokers are told of them; `created` in Unix seconds."""
         return [_policy_model(model, created) for model in self.models.values()]
 
-    def tier_limits(self) -> dict[str, TierLimits]:
-        """The tiers as brokers are told of them."""
-        return {
-            name: TierLimits(max_tokens=rules.max_tokens, streams=rules.streams)
-            for name, rules in self.tiers.items()
-        }
+    def tier_limits(self, set_streams: Callable[[str], int | None]) -> dict[str, TierLimits]:
+        """The tiers as brokers are told of them; `set_streams`: of a tier, what counts more than
+        the policy's."""
+        found = {}
+        for name, rules in self.tiers.items():
+            streams = set_streams(name)
+            streams = rules.streams if streams is None else streams
+            found[name] = TierLimits(max_tokens=rules.max_tokens, streams=streams)
+        return found
 
     def _resolved(self, name: str, rules: ModelRules) -> ResolvedModel:
         served = [(self.engines[one.engine], one.model or name) for one in rules.engines]

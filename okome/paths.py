@@ -74,6 +74,12 @@ def cache_dir(environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CACHE_HOME", ".cache") / "okome"
 
 
+def own_policy(environment: Mapping[str, str]) -> Path | None:
+    """The user's policy file, where there is one."""
+    path = _xdg(environment, "XDG_CONFIG_HOME", ".config") / "okome" / "policy.yml"
+    return path if path.exists() else None
+
+
 def _xdg(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
     value = environment.get(variable, "")
     # The XDG specification: a relative path is invalid and is to be ignored.
