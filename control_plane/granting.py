@@ -22,7 +22,7 @@ from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
-from control_plane.grants import INSPECTION, choose_engine, limits_for, pacing_of, told_of
+from control_plane.grants import choose_engine, limits_for, pacing_of, told_of
 from control_plane.holdings import Admission, OpenGrant
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
@@ -115,7 +115,7 @@ class Granting:
                 choice.limits, max_tokens=admitted.max_tokens, quota_limited=admitted.limited
             ),
             tools=[],
-            inspection=INSPECTION,
+            inspection=plane.rules.document.inspection,
             pacing=choice.pacing,
             notices=choice.told,
             lease=Lease(id=grant.lease_id, ttl_s=plane.settings.lease_ttl),

@@ -13,7 +13,6 @@ from inventory.settings import Settings
 
 # Anti-jitter: a token is held at most this long, the first one never (CONTRACT).
 HOLD_MAX_MS: Final = 100
-INSPECTION: Final[dict[str, Any]] = {}
 
 _ESTIMATE_MAX: Final = 1 << 31
 _DETACHING: Final[frozenset[JobKind]] = frozenset({"chat_completion", "chat"})

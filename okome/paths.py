@@ -76,7 +76,10 @@ def cache_dir(environment: Mapping[str, str]) -> Path:
 
 def own_policy(environment: Mapping[str, str]) -> Path | None:
     """The user's policy file, where there is one."""
-    path = _xdg(environment, "XDG_CONFIG_HOME", ".config") / "okome" / "policy.yml"
+    try:
+        path = _xdg(environment, "XDG_CONFIG_HOME", ".config") / "okome" / "policy.yml"
+    except OkomeError:  # who has no home has no file of their own
+        return None
     return path if path.exists() else None
 
 

@@ -74,7 +74,7 @@ def prepare(
         make_private(directory)
     programs = _programs(options, environment, report)
     cluster = _write_inventory(options, paths, programs)
-    policy = _checked_policy(options, paths, environment)
+    policy = checked_policy(options, paths.inventory, environment)
     arguments = Arguments(options.settings, options.assignments, policy)
     tls = tls_files(paths.credentials)
     plan = make_plan(cluster, paths, programs, arguments, tls=tls is not None)
@@ -120,12 +120,14 @@ def _write_inventory(options: Options, paths: Paths, programs: Programs) -> Clus
     return load_cluster(paths.inventory)
 
 
-def _checked_policy(options: Options, paths: Paths, environment: Mapping[str, str]) -> Path | None:
+def checked_policy(
+    options: Options, inventory: Path, environment: Mapping[str, str]
+) -> Path | None:
     """The policy file that is meant, if any. Raises OkomeError for one that cannot be used."""
     policy = options.policy or own_policy(environment)
     if policy is None:
         return None
-    checked = check_policy(policy, paths.inventory)
+    checked = check_policy(policy, inventory)
     if checked["faults"]:
         first, *more = fault_lines(checked)
         rest = f" (and {len(more)} more; `okome policy check` shows them)" if more else ""
