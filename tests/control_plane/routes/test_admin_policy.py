@@ -123,10 +123,23 @@ async def test_engines_come_and_go_with_the_policy_and_keep_what_is_known(
     assert 'engine_up{engine="http://a.test:1/v1/models/chat"}' in metrics
 
 
-async def test_tokens_are_counted_for_the_model_behind_an_alias(plane: Harness) -> None:
+async def test_usage_is_that_of_the_model_behind_an_alias(plane: Harness, file: Path) -> None:
+    async def models() -> set[str]:
+        answer = await plane.admin("GET", "/usage/jobs", params={"month": "2027-01"})
+        return {job["model"] for job in answer.json()["jobs"]}
+
+    grant = (await plane.grant(model="default")).json()
     await plane.settle(model="default")
+    assert await models() == {"chat"}
     metrics = (await plane.client.get("/metrics")).text
     assert 'okome_control_tokens_total{kind="completion",model="chat"} 5.0' in metrics
+    # What it led to when the job was granted, wherever it leads now.
+    await change(plane, file, "best: chat", "best: tiny")
+    ids = {"grant_id": grant["grant_id"], "lease_id": grant["lease"]["id"]}
+    await plane.settle(model="default", job_id="n03w0-2", **ids)
+    assert await models() == {"chat"}
+    await plane.settle(model="default", job_id="n03w0-3")
+    assert await models() == {"chat", "tiny"}
 
 
 async def test_an_admin_sees_what_holds_and_what_is_refused(plane: Harness, file: Path) -> None:

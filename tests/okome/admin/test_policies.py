@@ -11,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from inventory.load import LOCAL
+from okome.admin.policy_text import changes_text, policy_text
 from okome.cli import app
 from okome.errors import OkomeError
 from okome.paths import own_policy
@@ -120,8 +121,6 @@ def test_up_takes_the_users_own_file_and_refuses_a_bad_one(file: Path) -> None:
 
 
 def test_what_changes_is_told_in_a_line_each() -> None:
-    from okome.admin.policy_text import changes_text, policy_text
-
     changes: list[dict[str, Any]] = [
         {"path": "aliases.a", "change": "changed", "before": "b", "after": "c"},
         {
