@@ -37,7 +37,7 @@ class PolicyModel(msgspec.Struct, frozen=True, kw_only=True):
 
     `capabilities`: of CAPABILITIES, what all its engines can. `server_tools`: names of the
     policy's tools that a job with it may ask for. `max_tokens`: of one answer, None: as the
-    limits say.
+    limits say. `pacing`: its mode, None: the policy's.
     """
 
     id: str
@@ -49,6 +49,7 @@ class PolicyModel(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: list[str] = []
     server_tools: list[str] = []
     max_tokens: int | None = None
+    pacing: str | None = None
 
 
 class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +73,8 @@ class TierLimits(msgspec.Struct, frozen=True, kw_only=True):
 class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`version` is the ETag's content. `key_hashes`: SHA-256 hex -> entry; `public_keys`: JWK set
     of Ed25519 keys (RFC 8037) that sign session tokens; `revoked`: ids (`jti`) of dead tokens;
-    `aliases`: other public names of models; `tools`: the schemas of the policy's tools."""
+    `aliases`: other public names -> models; `tools`: the schemas of the policy's tools;
+    `default_tier`: as which of the `tiers` those count that are not among them."""
 
     version: str
     issued_at: float
@@ -85,6 +87,7 @@ class PolicySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     pacing: dict[str, Any]
     aliases: dict[str, str] = {}
     tiers: dict[str, TierLimits] = {}
+    default_tier: str | None = None
 
 
 class SessionClaims(msgspec.Struct, frozen=True, kw_only=True):

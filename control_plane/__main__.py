@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,10 +25,13 @@ from control_plane.app import build_app
 from control_plane.background import repeating
 from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
+from control_plane.faults import FaultsError
 from control_plane.logs import configure_logging
+from control_plane.policy_source import PolicySource
 from control_plane.store.database import Database, StoreError
 from control_plane.store.engines import sqlite_url
 from inventory.load import InventoryError, load_cluster
+from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
 
 log = logging.getLogger("control_plane")
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options))
+    except FaultsError as error:
+        for line in error.lines():
+            print(f"control plane: {line}", file=sys.stderr)
+        return 1
     except (InventoryError, SettingsError, CredentialsError, StoreError, ListenError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 1
@@ -62,6 +69,7 @@ async def _serve(options: argparse.Namespace) -> None:
     cluster = load_cluster(options.inventory)
     settings = load_settings(options.set, os.environ, options.settings)
     credentials = read_credentials(options.credentials)
+    policy = _policy(cluster, options)
     (node,) = cluster.role("control")
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(node.address, node.port))
@@ -74,7 +82,9 @@ async def _serve(options: argparse.Namespace) -> None:
             credentials=credentials,
             database=database,
             reread=partial(read_credentials, options.credentials),
+            policy=policy,
         )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, policy.reread)
         if credentials.tls is not None:
             await stack.enter_async_context(
                 repeating("certificates", RELOAD_EVERY_S, credentials.tls.check)
@@ -82,6 +92,20 @@ async def _serve(options: argparse.Namespace) -> None:
         log.info("serving on %s port %d", node.address, node.port)
         config = _server_config(app, credentials.tls)
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _policy(cluster: Cluster, options: argparse.Namespace) -> PolicySource:
+    """Raises FaultsError."""
+    kept: Path = options.state / "policy.yml"
+    # The store tells of a state directory that cannot be used.
+    with suppress(OSError):
+        options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if options.policy is None:
+            # What was kept of a file that is no policy any more must not come back.
+            kept.unlink(missing_ok=True)
+    if options.policy is None:
+        return PolicySource(cluster, None, time.time)
+    return PolicySource(cluster, options.policy.absolute(), time.time, kept)
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -122,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="directory with service_key, api_key and session_key; with tls_cert, tls_key "
         "and tls_ca too, only mutual TLS is spoken",
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        help="policy file (YAML), watched; SIGHUP has it read anew. Without it the inventory's "
+        "models are for everybody",
     )
     parser.add_argument("--settings", type=Path, help="settings file (YAML)")
     parser.add_argument(

@@ -23,16 +23,17 @@ from control_plane.books import Books
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
 from control_plane.entrance import Entrance
-from control_plane.grants import models_of
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
 from control_plane.oidc_provider import OidcProvider, provider_of
 from control_plane.passwords import COST, Passwords
 from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
+from control_plane.policy_source import PolicySource
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
 from control_plane.routes.admin_limits import AdminLimits
+from control_plane.routes.admin_policy import AdminPolicy
 from control_plane.routes.admin_reports import AdminReports
 from control_plane.routes.admin_users import AdminUsers
 from control_plane.routes.conversations import Talks
@@ -56,6 +57,7 @@ log = logging.getLogger(__name__)
 
 HEALTH_EVERY_S: Final = 0.5
 PROBE_EVERY_S: Final = 0.25
+POLICY_EVERY_S: Final = 1.0
 
 
 def build_app(
@@ -68,6 +70,7 @@ def build_app(
     engine_transport: httpx.AsyncBaseTransport | None = None,
     password_cost: Parameters = COST,
     reread: Callable[[], Credentials] | None = None,
+    policy: PolicySource | None = None,
 ) -> Starlette:
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
@@ -75,11 +78,13 @@ def build_app(
     `app.state.plane` is the plane behind the routes.
     `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
     `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
+    `policy`: without it the inventory's own holds.
     Raises SettingsError for an OpenID issuer that cannot be one.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
-    plane = _plane(cluster, settings, credentials, database, clock, client, password_cost)
+    policy = policy or PolicySource(cluster, None, clock)
+    plane = _plane(cluster, settings, policy, credentials, database, clock, client, password_cost)
     issuer = httpx.AsyncClient(trust_env=False)
     provider = provider_of(settings, credentials.oidc_client_secret, issuer, clock)
     app = Starlette(
@@ -90,7 +95,7 @@ def build_app(
             ClientDisconnect: on_disconnect,
             Exception: _counting_faults(plane.metrics),
         },
-        lifespan=_lifespan(plane, cluster, credentials.api_key, (client, issuer)),
+        lifespan=_lifespan(plane, credentials.api_key, (client, issuer)),
     )
     app.router.redirect_slashes = False
     app.state.plane = plane
@@ -100,6 +105,7 @@ def build_app(
 def _plane(
     cluster: Cluster,
     settings: Settings,
+    policy: PolicySource,
     credentials: Credentials,
     database: Database,
     clock: Callable[[], float],
@@ -108,12 +114,13 @@ def _plane(
 ) -> Plane:
     """What the routes work with. `client` asks the engines."""
     metrics = Metrics()
-    engines = [engine for model in models_of(cluster, 0) for engine in model.engines]
+    engines = policy.rules.targets
     watch = EngineWatch(engines, client, clock, metrics)
     sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl
     return Plane(
         settings=settings,
+        policy=policy,
         service_key=credentials.service_key,
         signer=Signer(credentials.session_key, credentials.other_session_keys),
         database=database,
@@ -149,12 +156,13 @@ def _routes(
         *Operations(plane).routes(),
         *AdminUsers(plane).routes(),
         *AdminLimits(plane).routes(),
+        *AdminPolicy(plane).routes(),
         *AdminReports(plane, reread).routes(),
     ]
 
 
 def _lifespan(
-    plane: Plane, cluster: Cluster, api_key: str, clients: Sequence[httpx.AsyncClient]
+    plane: Plane, api_key: str, clients: Sequence[httpx.AsyncClient]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -164,7 +172,7 @@ def _lifespan(
             stack.callback(plane.passwords.close)
             stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
-            await _prepare(plane, cluster, api_key)
+            await _prepare(plane, api_key)
             await stack.enter_async_context(
                 repeating("engine watch", HEALTH_EVERY_S, plane.engines.check)
             )
@@ -174,6 +182,9 @@ def _lifespan(
             await stack.enter_async_context(repeating("pruning", PRUNE_EVERY_S, plane.prune))
             await stack.enter_async_context(
                 repeating("roster", REFRESH_EVERY_S, plane.refresh_roster)
+            )
+            await stack.enter_async_context(
+                repeating("policy", POLICY_EVERY_S, plane.look_at_policy)
             )
             yield
 
@@ -186,7 +197,7 @@ async def _keep_tally(plane: Plane) -> None:
         await plane.keep_tally()
 
 
-async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:
+async def _prepare(plane: Plane, api_key: str) -> None:
     """What the first request must find: the built-in user and the models."""
     now = plane.clock()
 
@@ -198,7 +209,8 @@ async def _prepare(plane: Plane, cluster: Cluster, api_key: str) -> None:
     await plane.books.load()
     if not usable:
         log.warning("the key in the credential `api_key` was revoked and opens nothing")
-    plane.models = models_of(cluster, int(created))
+    plane.created = int(created)
+    await plane.begin_policy()
 
 
 def _counting_faults(

@@ -233,13 +233,16 @@ def _periods(*moments: float) -> list[str]:
 
 
 def _settled(settlement: Settlement, grant: OpenGrant | None, now: float) -> Settled:
-    """A job counts for the period in which it was granted. Where that is not known, because
+    """A job counts for the model and the period that it was granted for: its client may have
+    asked by an alias. Where the period is not known, because
     a broker decided alone or its lease was taken again, for that of the broker's clock, which
     may be ahead: never for the future."""
     granted_at = min(settlement.created_at, now)
     if grant is not None and grant.requests:
         granted_at = grant.created_at
     grant_id = grant.id if grant else None
+    if grant is not None and grant.model:
+        settlement = msgspec.structs.replace(settlement, model=grant.model)
     return Settled(settlement=settlement, granted_at=granted_at, grant_id=grant_id)
 
 

@@ -33,9 +33,19 @@ class EngineWatch:
         self._client = client
         self._clock = clock
         self._metrics = metrics
-        self._states = {probe_url(engine): Health() for engine in engines}
-        for url in self._states:
-            metrics.engine_up.labels(url).set(1)
+        self._states: dict[str, Health] = {}
+        self.follow(engines)
+
+    def follow(self, engines: Iterable[EngineTarget]) -> None:
+        """These are all engines from now on; what is known of those that stay is kept."""
+        urls = dict.fromkeys(probe_url(engine) for engine in engines)
+        for url in self._states.keys() - urls:
+            del self._states[url]
+            self._metrics.engine_up.remove(url)
+        for url in urls:
+            if url not in self._states:
+                self._states[url] = Health()
+                self._metrics.engine_up.labels(url).set(1)
 
     @property
     def states(self) -> Mapping[str, Health]:
@@ -65,7 +75,9 @@ class EngineWatch:
         return response.is_success
 
     def _note(self, url: str, answered: bool) -> None:
-        before = self._states[url]
+        before = self._states.get(url)
+        if before is None:  # no engine any more since it was asked
+            return
         after = self._states[url] = observe(before, answered, self._clock())
         self._metrics.engine_up.labels(url).set(after.healthy)
         if after.healthy != before.healthy:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from contracts.grants import EngineTarget, Grant, GrantRequest, Lease, Limits, Reservation
+from contracts.grants import (
+    EngineTarget,
+    Grant,
+    GrantRequest,
+    Lease,
+    Limits,
+    Reservation,
+    Told,
+)
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
-from control_plane.grants import INSPECTION, choose_engine, find_model, limits_for
+from control_plane.grants import choose_engine, limits_for, pacing_of, told_of
 from control_plane.holdings import Admission, OpenGrant
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
@@ -24,6 +33,8 @@ class Choice(msgspec.Struct, frozen=True):
 
     identity: Identity
     limits: Limits
+    told: list[Told]
+    pacing: dict[str, Any]
     engine: EngineTarget
     fallbacks: list[EngineTarget]
     asked: Asked
@@ -78,15 +89,17 @@ class Granting:
             identity = plane.roster.identify(proof, now)
             actor = identity.user_id
             require_scope(identity, SCOPE_GENERATE)
-            model = find_model(plane.models, asked.model, identity.tier)
-            limits = limits_for(asked, plane.limits)
+            model = plane.rules.model_for(asked.model, identity.tier)
+            limits = limits_for(asked, plane.limits, plane.rules.tokens_most(model, identity.tier))
             engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
         except ProblemError as problem:
             return self._refused(actor, problem)
         fresh = _fresh_grant(identity.user_id, question.node, model.id)
         allowance = plane.roster.allowance(identity.user_id)
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
-        return Choice(identity, limits, engine, fallbacks, tokens)
+        pacing = pacing_of(plane.settings, model.rules.pacing)
+        told = told_of(asked, limits)
+        return Choice(identity, limits, told, pacing, engine, fallbacks, tokens)
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:
         if isinstance(admitted, ProblemError):
@@ -102,8 +115,9 @@ class Granting:
                 choice.limits, max_tokens=admitted.max_tokens, quota_limited=admitted.limited
             ),
             tools=[],
-            inspection=INSPECTION,
-            pacing=plane.pacing,
+            inspection=plane.rules.document.inspection,
+            pacing=choice.pacing,
+            notices=choice.told,
             lease=Lease(id=grant.lease_id, ttl_s=plane.settings.lease_ttl),
             reservation=Reservation(tokens=grant.tokens),
         )

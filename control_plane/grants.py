@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
-from contracts.grants import EngineTarget, GrantQuestion, JobKind, Limits
-from contracts.policy import PolicyLimits, PolicyModel
+from contracts.grants import EngineTarget, GrantQuestion, JobKind, Limits, Told
+from contracts.policy import PolicyLimits
 from contracts.problems import ProblemError
-from inventory.model import Cluster
+from control_plane.rulebook import ResolvedModel
 from inventory.settings import Settings
 
 # Anti-jitter: a token is held at most this long, the first one never (CONTRACT).
 HOLD_MAX_MS: Final = 100
-INSPECTION: Final[dict[str, Any]] = {}
 
 _ESTIMATE_MAX: Final = 1 << 31
 _DETACHING: Final[frozenset[JobKind]] = frozenset({"chat_completion", "chat"})
-
-
-def models_of(cluster: Cluster, created: int) -> list[PolicyModel]:
-    """The models of the core GPU nodes by public name, engines in the order of the inventory.
-
-    `context` is the smallest among a model's engines, so that a fallback never truncates;
-    `created` (Unix seconds) is what `GET /v1/models` shows.
-    """
-    found: dict[str, PolicyModel] = {}
-    for node in cluster.role("core_gpu"):
-        for spec in node.engines:
-            target = EngineTarget(kind=spec.kind, base_url=spec.base_url, model=spec.model)
-            known = found.get(spec.model)
-            found[spec.model] = PolicyModel(
-                id=spec.model,
-                engines=[*(known.engines if known else []), target],
-                context=min(spec.context, known.context) if known else spec.context,
-                created=created,
-            )
-    return list(found.values())
 
 
 def policy_limits(settings: Settings) -> PolicyLimits:
@@ -51,37 +30,36 @@ def policy_limits(settings: Settings) -> PolicyLimits:
     )
 
 
-def pacing_of(settings: Settings) -> dict[str, Any]:
-    """How brokers pace the tokens of a job, the same for grants and for the policy."""
-    return {"mode": settings.pacing, "hold_max_ms": HOLD_MAX_MS}
+def pacing_of(settings: Settings, mode: str | None = None) -> dict[str, Any]:
+    """How brokers pace the tokens of a job, the same for grants and for the policy. `mode`:
+    the model's own, where it has one."""
+    return {"mode": mode or settings.pacing, "hold_max_ms": HOLD_MAX_MS}
 
 
-def find_model(models: Sequence[PolicyModel], name: str, tier: str) -> PolicyModel:
-    """The model called `name`. Raises ProblemError `unknown_model` or `model_not_allowed`."""
-    for model in models:
-        if model.id == name:
-            if model.tiers is not None and tier not in model.tiers:
-                raise ProblemError("model_not_allowed", f"The tier {tier} may not use this model.")
-            return model
-    raise ProblemError("unknown_model", "No engine offers this model.", field="model")
-
-
-def limits_for(question: GrantQuestion, limits: PolicyLimits) -> Limits:
-    """The limits of one job. Raises ProblemError `invalid_request` for numbers out of range."""
+def limits_for(question: GrantQuestion, limits: PolicyLimits, most: int | None = None) -> Limits:
+    """The limits of one job; `most` tokens by the policy, which makes a wish smaller and does
+    not refuse it. Raises ProblemError `invalid_request` for numbers out of range."""
     _within("prompt_tokens_estimate", question.prompt_tokens_estimate, 0, _ESTIMATE_MAX)
     max_tokens = question.max_tokens
     if max_tokens is None:
         max_tokens = min(limits.default_max_tokens, limits.max_tokens)
     _within("max_tokens", max_tokens, 1, limits.max_tokens)
     return Limits(
-        max_tokens=max_tokens,
+        max_tokens=max_tokens if most is None else min(max_tokens, most),
         deadline_s=limits.deadline_s,
         detach_grace_s=limits.detach_grace_s if question.kind in _DETACHING else None,
     )
 
 
+def told_of(question: GrantQuestion, limits: Limits) -> list[Told]:
+    """What the client is told of its limits: that they are below its wish."""
+    if question.max_tokens is None or limits.max_tokens >= question.max_tokens:
+        return []
+    return [Told(code="limited", message=f"An answer has at most {limits.max_tokens} tokens here")]
+
+
 def choose_engine(
-    model: PolicyModel, is_healthy: Callable[[EngineTarget], bool]
+    model: ResolvedModel, is_healthy: Callable[[EngineTarget], bool]
 ) -> tuple[EngineTarget, list[EngineTarget]]:
     """The first healthy engine and the healthy ones after it.
 

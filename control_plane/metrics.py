@@ -11,6 +11,8 @@
 | okome_control_leases_live | | streams that hold a lease, as of this scrape |
 | okome_control_engine_up | engine | 1 while the engine at this URL counts as healthy |
 | okome_control_engine_continues | engine, model | 1 where it was seen to go on behind a text |
+| okome_control_policy_reloads_total | result | policy files read anew; `taken` or `refused` |
+| okome_control_policy_refused | | 1 while the policy file cannot be used and an older one holds |
 | okome_control_faults_total | | exceptions that became a 500 |
 """
 
@@ -64,6 +66,17 @@ class Metrics:
             "okome_control_engine_continues",
             "1 where the engine was seen to go on behind a text.",
             ["engine", "model"],
+            registry=registry,
+        )
+        self.policy_reloads = Counter(
+            "okome_control_policy_reloads",
+            "Policy files read anew.",
+            ["result"],
+            registry=registry,
+        )
+        self.policy_refused = Gauge(
+            "okome_control_policy_refused",
+            "1 while the policy file cannot be used.",
             registry=registry,
         )
         self.faults = Counter(

@@ -16,12 +16,15 @@ from control_plane.engines import EngineWatch
 from control_plane.grants import pacing_of, policy_limits
 from control_plane.metrics import Metrics
 from control_plane.passwords import Passwords
+from control_plane.policy_source import PolicySource
 from control_plane.prober import Prober
 from control_plane.roster import Roster, read_rows
+from control_plane.rulebook import Rulebook
 from control_plane.signing import Signer
 from control_plane.store.audit import note, prune_audit
 from control_plane.store.conversations import Shelf, prune_conversations
 from control_plane.store.database import Database
+from control_plane.store.limits import make_tiers
 from control_plane.store.logins import prune_logins
 from control_plane.store.tokens import prune_tokens
 from control_plane.tally import Tally
@@ -35,10 +38,11 @@ REFRESH_EVERY_S: Final = 1.0
 @dataclass(slots=True, repr=False)
 class Plane:
     """The collaborators of one control plane. `clock` gives Unix seconds. `shelf` is None
-    where conversations are not kept. `models` is known once the store is open: their age is
-    that of the installation."""
+    where conversations are not kept. `models` is what brokers are told of those in `rules`,
+    known once the store is open: their age, `created`, is that of the installation."""
 
     settings: Settings
+    policy: PolicySource
     service_key: str
     signer: Signer
     database: Database
@@ -55,7 +59,41 @@ class Plane:
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
     tally: Tally = field(default_factory=Tally)
     models: list[PolicyModel] = field(default_factory=list)
+    created: int = 0
     roster_stale: bool = False
+    tiers_made: bool = False
+
+    @property
+    def rules(self) -> Rulebook:
+        """The policy that holds now."""
+        return self.policy.rules
+
+    async def begin_policy(self) -> None:
+        """Puts the first policy in force. Raises ProblemError 503."""
+        self.adopt(self.rules)
+        await self._make_tiers()
+
+    def adopt(self, rules: Rulebook) -> None:
+        """What looks at parts of the policy only follows this one from now on."""
+        self.tiers_made = False
+        self.models = rules.policy_models(self.created)
+        self.roster.tier_streams = rules.streams
+        self.engines.follow(rules.targets)
+        self.prober.follow(rules.targets)
+
+    async def look_at_policy(self) -> None:
+        """Takes over a policy file that has changed."""
+        await self.policy.look(self.adopt, self.metrics)
+        if not self.tiers_made:
+            with suppress(ProblemError):
+                await self._make_tiers()
+
+    async def _make_tiers(self) -> None:
+        """Users can be of every tier of the policy; a tier stays when the policy drops it."""
+        names = list(self.rules.tiers)
+        await self.database.run(lambda c: make_tiers(c, names))
+        self.tiers_made = True
+        await self.reload_roster()
 
     @property
     def limits(self) -> PolicyLimits:

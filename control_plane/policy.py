@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.policy import KeyEntry, PolicyLimits, PolicyModel, PolicySnapshot
+from contracts.policy import KeyEntry, PolicyLimits, PolicyModel, PolicySnapshot, TierLimits
 from control_plane.roster import Roster
 
 
@@ -18,6 +18,9 @@ def build_snapshot(
     revoked: Sequence[str],
     public_keys: Sequence[dict[str, Any]],
     models: Sequence[PolicyModel],
+    aliases: Mapping[str, str],
+    tiers: Mapping[str, TierLimits],
+    default_tier: str | None,
     limits: PolicyLimits,
     pacing: dict[str, Any],
     now: float,
@@ -31,6 +34,9 @@ def build_snapshot(
         revoked=sorted(revoked),
         public_keys=list(public_keys),
         models=list(models),
+        aliases=dict(aliases),
+        tiers=dict(tiers),
+        default_tier=default_tier,
         tools=[],
         limits=limits,
         pacing=pacing,

@@ -14,13 +14,35 @@ from msgspec import Meta
 from contracts.grants import TOOLS_MAX
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=128, pattern=r"^[^\s/\x00-\x1f]([^\s\x00-\x1f]*)\Z")
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\s/\x00-\x1f]([^\s\x00-\x1f]*)\Z",
+        description="a name of 1 to 128 characters without spaces that does not begin with /",
+    ),
 ]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Capability = Literal["tools", "reasoning", "vision", "embeddings"]
 # What a model of a function name may be (OpenAI API): also the names of our tools.
-ToolName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+ToolName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-zA-Z0-9_-]{1,64}\Z",
+        description="a name of 1 to 64 letters, digits, _ and -",
+    ),
+]
+
+
+# As the store names tiers.
+TierName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._@+-]{0,63}\Z",
+        description="a name of 1 to 64 of a-z 0-9 . _ @ + and -",
+    ),
+]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,14 +157,15 @@ Tool = TimeTool | CalculatorTool | HttpTool | McpTool
 
 
 class PolicyDocument(Part, frozen=True, kw_only=True):
-    """A whole file. `aliases`: other public names of models, also of aliases. `default_tier` is
-    that of users whose tier is not named here."""
+    """A whole file. `aliases`: other public names of models, also of aliases. `default_tier`: as
+    which of the `tiers` users count whose own is not named here."""
 
     version: Literal[1]
     models: dict[Name, ModelRules]
     engines: dict[Name, EngineRules] = {}
     aliases: dict[Name, Name] = {}
-    tiers: dict[Name, TierRules] = {}
+    tiers: dict[TierName, TierRules] = {}
+    default_tier: Name | None = None
     overload: OverloadRules = OverloadRules()
     gpus: dict[Name, GpuRules] = {}
     tools: dict[ToolName, Tool] = {}

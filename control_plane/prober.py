@@ -55,7 +55,13 @@ class Prober:
         self._health = health
         self._clock = clock
         self._metrics = metrics
-        self._proofs = {engine: Proof() for engine in engines if forms_for(engine)}
+        self._proofs: dict[EngineTarget, Proof] = {}
+        self.follow(engines)
+
+    def follow(self, engines: Iterable[EngineTarget]) -> None:
+        """These are all engines from now on; what is known of those that stay is kept."""
+        wanted = dict.fromkeys(engine for engine in engines if forms_for(engine))
+        self._proofs = {engine: self._proofs.get(engine, Proof()) for engine in wanted}
 
     def proven(self, engine: EngineTarget) -> EngineTarget:
         """The engine with what is known of it. Never waits; may be asked in any thread."""
@@ -91,11 +97,15 @@ class Prober:
 
     async def _prove(self, engine: EngineTarget) -> None:
         health = self._health(engine)
-        if not await self._loaded(engine):
-            self._proofs[engine] = postponed(self._proofs[engine], health, self._clock())
+        loaded = await self._loaded(engine)
+        found = await self._probe(engine) if loaded else None
+        proof = self._proofs.get(engine)
+        if proof is None:  # no engine any more since it was asked
             return
-        found = await self._probe(engine)
-        self._proofs[engine] = attempted(self._proofs[engine], health, found, self._clock())
+        if not loaded:
+            self._proofs[engine] = postponed(proof, health, self._clock())
+            return
+        self._proofs[engine] = attempted(proof, health, found, self._clock())
         continues = found is not None and found.continues
         self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
         log.info("engine %s, %s: %s", engine.base_url, engine.model, found or "not proven")

@@ -6,7 +6,7 @@ change; so a credential costs a look into a dictionary, here and in the policy s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 
 import msgspec
@@ -16,16 +16,18 @@ from contracts.policy import KeyEntry, SessionClaims
 from control_plane.allowance import Allowance
 from control_plane.auth import Identity, KeyProof, Proof, unauthenticated
 from control_plane.store.keys import all_keys
+from control_plane.store.limits import all_tiers
 from control_plane.store.tokens import revoked_tokens
 from control_plane.store.users import User, all_users
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """What a roster is made of. `keys`: hash -> (id, entry)."""
+    """What a roster is made of. `keys`: hash -> (id, entry); `tiers`: what each is allowed."""
 
     users: dict[str, User]
     keys: dict[str, tuple[str, KeyEntry]]
     revoked: frozenset[str]
+    tiers: dict[str, Allowance] = {}
 
 
 def read_rows(connection: Connection, now: float) -> Rows:
@@ -34,17 +36,20 @@ def read_rows(connection: Connection, now: float) -> Rows:
         users={user.id: user for user in all_users(connection)},
         keys=all_keys(connection),
         revoked=frozenset(revoked_tokens(connection, now)),
+        tiers=all_tiers(connection),
     )
 
 
 class Roster:
     """Answers for the rows it was given last. `version` counts how often that was.
 
-    `streams`: what a user may run at once where neither it nor its tier says so.
+    `streams`: what a user may run at once where neither it nor its tier says so, here or in
+    the policy; `tier_streams` tells what the policy says of a tier.
     """
 
     def __init__(self, streams: int) -> None:
         self._streams = streams
+        self.tier_streams: Callable[[str], int | None] = lambda _: None
         self._rows = Rows(users={}, keys={}, revoked=frozenset())
         self.version = 0
 
@@ -75,7 +80,14 @@ class Roster:
             return Allowance(streams=0)
         if user.allowance.streams is not None:
             return user.allowance
-        return msgspec.structs.replace(user.allowance, streams=self._streams)
+        streams = self.tier_streams(user.tier)
+        return msgspec.structs.replace(
+            user.allowance, streams=self._streams if streams is None else streams
+        )
+
+    def streams_of_tier(self, tier: str) -> int | None:
+        """How many a user of the tier may have at once, as the store says; None: it does not."""
+        return self._rows.tiers.get(tier, Allowance()).streams
 
     def key_entries(self, now: float) -> dict[str, KeyEntry]:
         """Every key that opens something, by its hash."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
 from control_plane.plane import Plane
@@ -22,7 +24,7 @@ class Settling:
     async def settle(self, settlement: Settlement) -> None:
         """Writes the usage of an ended job. Raises ProblemError."""
         check_settlement(settlement)
-        if refused := await self._write([tidied(settlement)]):
+        if refused := await self._write([self._named(tidied(settlement))]):
             raise ProblemError("invalid_request", refused[settlement.job_id])
 
     async def settle_each(self, settlements: Sequence[Settlement]) -> dict[str, str]:
@@ -38,8 +40,14 @@ class Settling:
             except ProblemError as problem:
                 refused[settlement.job_id] = problem.detail
             else:
-                sound.append(tidied(settlement))
+                sound.append(self._named(tidied(settlement)))
         return refused | await self._write(sound)
+
+    def _named(self, settlement: Settlement) -> Settlement:
+        """With the model's own name where the client asked by an alias. A grant that is known
+        says it better: the alias may lead elsewhere by now."""
+        found = self._plane.rules.find(settlement.model)
+        return settlement if found is None else replace(settlement, model=found.id)
 
     async def _write(self, settlements: Sequence[Settlement]) -> dict[str, str]:
         refused: dict[str, str] = {}
@@ -58,8 +66,8 @@ class Settling:
         metrics.settlements.labels(settlement.outcome, str(first).lower()).inc()
         if not first:
             return
-        known = any(model.id == settlement.model for model in self._plane.models)
-        model = settlement.model if known else "other"
+        known = self._plane.rules.find(settlement.model)
+        model = known.id if known else "other"
         metrics.tokens.labels(model, "prompt").inc(usage.prompt_tokens)
         metrics.tokens.labels(model, "completion").inc(usage.completion_tokens)
         metrics.tokens.labels(model, "cached").inc(usage.cached_tokens)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from okome.admin import keys, logins, quotas, reports, users
+from okome.admin import keys, logins, policies, quotas, reports, users
 
 app = typer.Typer(
     name="okome",
@@ -31,6 +31,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")
 app.add_typer(logins.app, name="session")
+app.add_typer(policies.app, name="policy")
 
 Inventory = Annotated[
     Path | None,
@@ -76,6 +77,14 @@ def up(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings, as YAML.")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Policy, as YAML; default: okome/policy.yml in the configuration directory "
+            "(XDG_CONFIG_HOME), if it is there.",
+        ),
+    ] = None,
     inventory: Inventory = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
 ) -> None:
@@ -89,6 +98,7 @@ def up(
     options = Options(
         inventory=(inventory or LOCAL).absolute(),
         settings=settings.absolute() if settings else None,
+        policy=policy.absolute() if policy else None,
         assignments=tuple(assignments or ()),
         engine=parse_engine(engine, kind, model, context) if engine and kind and model else None,
     )

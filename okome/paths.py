@@ -74,6 +74,15 @@ def cache_dir(environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CACHE_HOME", ".cache") / "okome"
 
 
+def own_policy(environment: Mapping[str, str]) -> Path | None:
+    """The user's policy file, where there is one."""
+    try:
+        path = _xdg(environment, "XDG_CONFIG_HOME", ".config") / "okome" / "policy.yml"
+    except OkomeError:  # who has no home has no file of their own
+        return None
+    return path if path.exists() else None
+
+
 def _xdg(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
     value = environment.get(variable, "")
     # The XDG specification: a relative path is invalid and is to be ignored.

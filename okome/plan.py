@@ -50,10 +50,12 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Settings as they are handed on to every plane's command line."""
+    """Settings as they are handed on to every plane's command line, and the control plane's
+    policy file."""
 
     settings: Path | None = None
     assignments: tuple[str, ...] = ()
+    policy: Path | None = None
 
     def argv(self) -> list[str]:
         """The command-line form."""
@@ -190,6 +192,7 @@ def _control(node: Node, paths: Paths, arguments: Arguments, scheme: str) -> Pro
             *_python("control_plane"),
             *("--inventory", str(paths.inventory), "--state", str(paths.of_process(node.name))),
             *("--credentials", str(paths.credentials)),
+            *(("--policy", str(arguments.policy)) if arguments.policy else ()),
             *arguments.argv(),
         ),
         listens=(f"{node.address}:{node.port}",),

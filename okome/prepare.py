@@ -20,7 +20,7 @@ from okome.derive import OwnEngine, derive, write_inventory
 from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import ensure_model
-from okome.paths import Paths, cache_dir, make_private
+from okome.paths import Paths, cache_dir, make_private, own_policy
 from okome.plan import (
     Arguments,
     ProcessSpec,
@@ -30,6 +30,7 @@ from okome.plan import (
     make_plan,
     redis_name,
 )
+from okome.policy_check import check_policy, fault_lines
 from okome.ports import taken
 from okome.programs import find_program, lacking
 from okome.redis_config import render as render_redis
@@ -41,6 +42,7 @@ class Options:
 
     inventory: Path = LOCAL
     settings: Path | None = None
+    policy: Path | None = None
     assignments: tuple[str, ...] = ()
     engine: OwnEngine | None = None
 
@@ -72,7 +74,8 @@ def prepare(
         make_private(directory)
     programs = _programs(options, environment, report)
     cluster = _write_inventory(options, paths, programs)
-    arguments = Arguments(options.settings, options.assignments)
+    policy = checked_policy(options, paths.inventory, environment)
+    arguments = Arguments(options.settings, options.assignments, policy)
     tls = tls_files(paths.credentials)
     plan = make_plan(cluster, paths, programs, arguments, tls=tls is not None)
     if busy := taken(listen for spec in plan for listen in spec.listens):
@@ -115,6 +118,21 @@ def _write_inventory(options: Options, paths: Paths, programs: Programs) -> Clus
     content = derive(raw, redis=programs.redis is not None, engine=options.engine)
     write_inventory(content, options.inventory, paths.inventory)
     return load_cluster(paths.inventory)
+
+
+def checked_policy(
+    options: Options, inventory: Path, environment: Mapping[str, str]
+) -> Path | None:
+    """The policy file that is meant, if any. Raises OkomeError for one that cannot be used."""
+    policy = options.policy or own_policy(environment)
+    if policy is None:
+        return None
+    checked = check_policy(policy, inventory)
+    if checked["faults"]:
+        first, *more = fault_lines(checked)
+        rest = f" (and {len(more)} more; `okome policy check` shows them)" if more else ""
+        raise OkomeError(first + rest)
+    return policy
 
 
 def _write_redis(cluster: Cluster, paths: Paths) -> None:

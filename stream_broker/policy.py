@@ -11,6 +11,7 @@ from contracts.policy import PolicyModel, PolicySnapshot
 from contracts.problems import ProblemError
 from contracts.tokens import PublicKeys, load_public_keys
 from stream_broker.control import ControlClient, ControlUnavailable
+from stream_broker.offers import find_model
 from stream_broker.policy_file import Moment, PolicyFile, Stamp, now
 
 _LOG = logging.getLogger(__name__)
@@ -64,8 +65,8 @@ class PolicyHolder:
         return self._monotonic() - self._polled_at
 
     def model(self, name: str) -> PolicyModel | None:
-        """A model by its public name."""
-        return next((model for model in self.snapshot.models if model.id == name), None)
+        """A model by its public name or an alias."""
+        return find_model(self.snapshot, name)
 
     def targets(self, grant: Grant) -> list[EngineTarget]:
         """The engines of a grant, with what has been proven of them since."""

@@ -149,6 +149,9 @@ class Internal:
             plane.clock(),
             public_keys=plane.signer.jwks,
             models=plane.prober.proven_models(plane.models),
+            aliases=plane.rules.aliases,
+            tiers=plane.rules.tier_limits(plane.roster.streams_of_tier),
+            default_tier=plane.rules.document.default_tier,
             limits=plane.limits,
             pacing=plane.pacing,
         )

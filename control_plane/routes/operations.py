@@ -33,14 +33,16 @@ class Operations:
         return respond({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """The store answers too, else 503. Engines do not count: a grant tells of them.
+        """The store answers too, else 503. Engines do not count: a grant tells of them; nor
+        does a policy file that is refused: the one before holds.
 
         They do for `?engines=up`, which a launcher asks before it says that all is ready.
         """
         await self._plane.database.run(_nothing)
         if request.query_params.get("engines") == "up":
             self._check_engines()
-        return respond({"status": "ready"})
+        refused = self._plane.policy.refused
+        return respond({"status": "ready"} | ({"policy_refused": refused} if refused else {}))
 
     def _check_engines(self) -> None:
         """Raises ProblemError `no_engine` while one is down, or still to be probed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, Table, select, update
 
@@ -22,6 +22,14 @@ def own_allowance(connection: Connection, user_id: str) -> Allowance:
     row = connection.execute(select(allowances).where(allowances.c.user_id == user_id)).mappings()
     found = row.first()
     return Allowance(**{name: found[name] for name in FIELDS}) if found else Allowance()
+
+
+def make_tiers(connection: Connection, names: Iterable[str]) -> None:
+    """Makes those that are not there yet, without limits."""
+    for name in names:
+        connection.execute(
+            insert_into(connection, tiers).values(name=name).on_conflict_do_nothing()
+        )
 
 
 def set_tier_limits(connection: Connection, tier: str, limits: Mapping[str, int | None]) -> None:

@@ -14,6 +14,7 @@ from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
+from stream_broker.offers import DEFAULT_NAME, offered
 from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
 from stream_broker.routes.reading import read_object
 from stream_broker.serving import EventStream
@@ -33,7 +34,7 @@ def chat_routes(context: Context) -> list[Route]:
             return await _answer(context, principal, job_id)
 
         history = await context.conversations.history(principal.user_id, conversation_id, answer)
-        spec = chat_spec(body, _default_model(context), history, conversation_id)
+        spec = chat_spec(body, _default_model(context, principal), history, conversation_id)
         context.viewers.check_room()
         accepted = await context.acceptance.accept(principal, spec, key, "chat")
         job_id = accepted.state.head.job_id
@@ -69,11 +70,13 @@ async def _answer(context: Context, principal: Principal, job_id: str) -> str | 
         return None
 
 
-def _default_model(context: Context) -> str:
-    models = context.policy.snapshot.models
-    if not models:
+def _default_model(context: Context, principal: Principal) -> str:
+    """What answers where nobody names a model: `default`, else the first that there is."""
+    snapshot = context.policy.snapshot
+    names = offered(snapshot, principal.tier)
+    if not names:
         raise ProblemError("no_engine", "No model is served")
-    return models[0].id
+    return DEFAULT_NAME if DEFAULT_NAME in names else next(iter(names))
 
 
 def _new_conversation() -> str:

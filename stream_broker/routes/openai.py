@@ -12,12 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from contracts.policy import PolicyModel
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.context import Context
 from stream_broker.feed import LogExpired
 from stream_broker.gathering import Gathering
 from stream_broker.log.base import LogUnavailable
+from stream_broker.offers import offered
 from stream_broker.record import JobState
 from stream_broker.requests import completion_spec, idempotency_key
 from stream_broker.routes.answers import json_response
@@ -68,21 +70,17 @@ def openai_routes(context: Context) -> list[Route]:
 
     async def models(request: Request) -> Response:
         principal = await context.authenticate(request.headers)
-        data = [
-            {"id": m.id, "object": "model", "created": m.created, "owned_by": "okome"}
-            for m in context.policy.snapshot.models
-            if m.tiers is None or principal.tier in m.tiers
-        ]
+        names = offered(context.policy.snapshot, principal.tier)
+        data = [_model_object(name, model) for name, model in names.items()]
         return json_response({"object": "list", "data": data})
 
     async def model(request: Request) -> Response:
         principal = await context.authenticate(request.headers)
-        found = context.policy.model(request.path_params["model"])
-        if found is None or (found.tiers is not None and principal.tier not in found.tiers):
+        name = request.path_params["model"]
+        found = offered(context.policy.snapshot, principal.tier).get(name)
+        if found is None:
             raise ProblemError("unknown_model", "No such model", field="model")
-        return json_response(
-            {"id": found.id, "object": "model", "created": found.created, "owned_by": "okome"}
-        )
+        return json_response(_model_object(name, found))
 
     return [
         Route("/v1/chat/completions", create, methods=["POST"]),
@@ -90,6 +88,11 @@ def openai_routes(context: Context) -> list[Route]:
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{model:path}", model, methods=["GET"]),
     ]
+
+
+def _model_object(name: str, model: PolicyModel) -> dict[str, Any]:
+    """OpenAI's object, by the name that a client may ask for."""
+    return {"id": name, "object": "model", "created": model.created, "owned_by": "okome"}
 
 
 async def _stream(

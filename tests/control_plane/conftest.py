@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from control_plane.policy_source import PolicySource
 from control_plane.store.engines import sqlite_url
 from inventory.settings import load_settings
 from tests.control_plane.harness import Clock, Harness, running
@@ -56,8 +57,10 @@ def start(home: URL, clock: Clock) -> Start:
     """Starts a control plane over the test's own database; again is a restart."""
 
     @asynccontextmanager
-    async def started(*settings: str, api_key: str | None = None) -> AsyncIterator[Harness]:
-        async with running(home, clock, load_settings(settings), api_key) as harness:
+    async def started(
+        *settings: str, api_key: str | None = None, policy: PolicySource | None = None
+    ) -> AsyncIterator[Harness]:
+        async with running(home, clock, load_settings(settings), api_key, policy) as harness:
             yield harness
 
     return started

@@ -16,6 +16,8 @@ from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
 from control_plane.credentials import Credentials
 from control_plane.plane import Plane
+from control_plane.policy_source import PolicySource
+from control_plane.rulebook import Rulebook, derived_document
 from control_plane.store.database import Database
 from control_plane.store.enrolment import add_user
 from control_plane.store.schema import METADATA
@@ -165,6 +167,11 @@ def cluster() -> Cluster:
     return Cluster("test", "127.0.0.1", 1, (), 2, "none", nodes)
 
 
+def rulebook() -> Rulebook:
+    """What holds for the cluster without a policy file."""
+    return Rulebook(derived_document(cluster()), cluster())
+
+
 def settlement(**changes: Any) -> dict[str, Any]:
     """A settlement's body."""
     body: dict[str, Any] = {
@@ -193,7 +200,11 @@ def settled(**changes: Any) -> Settlement:
 
 @asynccontextmanager
 async def running(
-    url: URL, clock: Clock, settings: Settings, api_key: str | None = None
+    url: URL,
+    clock: Clock,
+    settings: Settings,
+    api_key: str | None = None,
+    policy: PolicySource | None = None,
 ) -> AsyncIterator[Harness]:
     """A control plane over the database at `url`."""
     engines = Engines()
@@ -215,6 +226,7 @@ async def running(
             clock=clock,
             engine_transport=engines,
             password_cost=CHEAP,
+            policy=policy,
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

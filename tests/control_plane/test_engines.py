@@ -9,11 +9,10 @@ import pytest
 
 from contracts.grants import EngineTarget
 from control_plane.engines import EngineWatch
-from control_plane.grants import models_of
 from control_plane.metrics import Metrics
-from tests.control_plane.harness import Clock, Engines, cluster
+from tests.control_plane.harness import Clock, Engines, rulebook
 
-TARGETS = [engine for model in models_of(cluster(), 0) for engine in model.engines]
+TARGETS = rulebook().targets
 
 
 async def test_every_engine_is_asked_once_a_round(clock: Clock) -> None:

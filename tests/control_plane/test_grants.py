@@ -9,15 +9,15 @@ from contracts.grants import EngineTarget, GrantQuestion
 from contracts.problems import ProblemError
 from control_plane.grants import (
     choose_engine,
-    find_model,
     limits_for,
-    models_of,
     policy_limits,
 )
+from control_plane.rulebook import Rulebook
 from inventory.settings import Settings
-from tests.control_plane.harness import cluster
+from tests.control_plane.harness import cluster, rulebook
 
-MODELS = models_of(cluster(), created=7)
+RULES = rulebook()
+MODELS = RULES.policy_models(7)
 LIMITS = policy_limits(Settings())
 QUESTION = GrantQuestion(model="small", kind="job", prompt_tokens_estimate=1)
 
@@ -30,12 +30,14 @@ def test_a_model_on_several_engines_is_one_model_with_the_smallest_context() -> 
 
 
 def test_a_model_may_be_for_some_tiers() -> None:
-    gold = replace(MODELS[0], tiers=["gold"])
-    assert find_model([gold], "small", "gold") is gold
+    document = RULES.document
+    gold = replace(document.models["small"], tiers=["gold"])
+    rules = Rulebook(replace(document, models={"small": gold}), cluster())
+    assert rules.model_for("small", "gold") is rules.models["small"]
     with pytest.raises(ProblemError, match="model_not_allowed"):
-        find_model([gold], "small", "standard")
+        rules.model_for("small", "standard")
     with pytest.raises(ProblemError, match="unknown_model"):
-        find_model([gold], "SMALL", "gold")
+        rules.model_for("SMALL", "gold")
 
 
 def test_without_a_wish_the_default_holds_but_never_above_the_most() -> None:

@@ -102,6 +102,9 @@ def test_what_keeps_it_from_starting_is_one_line(place: Path) -> None:
     assert "streams_per_user" in failing(command(place, "--set", "streams_per_user=0"))
     (place / "state").touch()
     assert "control-plane.sqlite3" in failing(command(place))
+    (place / "policy.yml").write_text("version: 1")
+    policy = ["--policy", str(place / "policy.yml")]
+    assert "policy.yml:1: `models` is missing" in failing(command(place, *policy))
     (place / "credentials" / "api_key").unlink()
     assert "api_key: missing" in failing(command(place))
     (place / "inventory.yml").unlink()

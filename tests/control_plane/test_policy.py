@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from contracts.policy import KeyEntry, PolicySnapshot
-from control_plane.grants import models_of, pacing_of, policy_limits
+from contracts.policy import KeyEntry, PolicySnapshot, TierLimits
+from control_plane.grants import pacing_of, policy_limits
 from control_plane.policy import KeptSnapshot, build_snapshot, etag, matches
 from control_plane.roster import Roster, Rows
 from inventory.settings import Settings
-from tests.control_plane.harness import NOW, cluster
+from tests.control_plane.harness import NOW, rulebook
 
 ENTRY = KeyEntry(user_id="u", tier="standard", scopes=["generate"])
 
@@ -21,7 +21,10 @@ def snapshot(**changes: Any) -> PolicySnapshot:
         "keys": {"a": ENTRY, "b": ENTRY},
         "revoked": ["x", "y"],
         "public_keys": [],
-        "models": models_of(cluster(), 0),
+        "models": rulebook().policy_models(0),
+        "aliases": {},
+        "tiers": {},
+        "default_tier": None,
         "limits": policy_limits(Settings()),
         "pacing": pacing_of(Settings()),
         "now": NOW,
@@ -43,6 +46,9 @@ def test_time_and_order_do_not_change_the_version() -> None:
         {"revoked": ["x"]},
         {"public_keys": [{"kid": "1"}]},
         {"models": []},
+        {"aliases": {"default": "small"}},
+        {"tiers": {"free": TierLimits(max_tokens=1)}},
+        {"default_tier": "free"},
         {"limits": policy_limits(Settings(max_tokens=1))},
         {"pacing": pacing_of(Settings(pacing="off"))},
     ],
@@ -82,7 +88,10 @@ def load(roster: Roster, **expiries: float | None) -> None:
 def kept(snapshots: KeptSnapshot, roster: Roster, now: float, **changes: Any) -> PolicySnapshot:
     rest: dict[str, Any] = {
         "public_keys": [],
-        "models": models_of(cluster(), 0),
+        "models": rulebook().policy_models(0),
+        "aliases": {},
+        "tiers": {},
+        "default_tier": None,
         "limits": policy_limits(Settings()),
         "pacing": pacing_of(Settings()),
     }

@@ -11,12 +11,11 @@ import pytest
 
 from contracts.grants import EngineTarget
 from control_plane.engines import EngineWatch
-from control_plane.grants import models_of
 from control_plane.metrics import Metrics
 from control_plane.prober import Prober
-from tests.control_plane.harness import Clock, cluster
+from tests.control_plane.harness import Clock, rulebook
 
-MODELS = models_of(cluster(), 0)
+MODELS = rulebook().policy_models(0)
 SMALL, SMALL_ELSEWHERE = MODELS[0].engines
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.grants import Grant, GrantQuestion, JobKind
-from contracts.policy import PolicyModel
+from contracts.policy import PolicyModel, TierLimits
 from contracts.problems import ProblemError
 from stream_broker.degraded import LEASE_PREFIX, grant_alone
 from tests.stream_broker.building import OTHER_TARGET, TARGET, USER, policy
@@ -72,3 +73,57 @@ def test_a_user_has_as_many_streams_here_as_anywhere() -> None:
     with pytest.raises(ProblemError) as refused:
         ask(running=5)
     assert refused.value.code == "too_many_streams"
+
+
+def alone(**changes: Any) -> Grant:
+    """The grant by a policy with an alias and a tier's limits; `changes` are the question's."""
+    model = msgspec.structs.replace(policy().models[0], pacing="off", max_tokens=300)
+    known = policy(
+        models=[model],
+        aliases={"default": "small"},
+        tiers={"free": TierLimits(max_tokens=100, streams=2)},
+        pacing={"mode": "smooth", "hold_max_ms": 100},
+    )
+    tier, running = changes.pop("tier", "free"), changes.pop("running", 0)
+    asked = {"model": "default", "kind": "job", "prompt_tokens_estimate": 10} | changes
+    return grant_alone(
+        known,
+        GrantQuestion(**asked),
+        user_id=USER,
+        tier=tier,
+        grant_id="g",
+        until=7.0,
+        running=running,
+    )
+
+
+def test_an_alias_is_granted_with_the_engines_own_name() -> None:
+    granted = alone()
+    assert granted.engine == TARGET
+    assert granted.pacing == {"mode": "off", "hold_max_ms": 100}
+    with pytest.raises(ProblemError, match="unknown_model"):
+        alone(model="none")
+
+
+@pytest.mark.parametrize(
+    ("tier", "asked", "given", "told"),
+    [
+        ("free", None, 100, []),
+        ("free", 100, 100, []),
+        ("free", 200, 100, ["limited"]),
+        ("paid", 301, 300, ["limited"]),
+    ],
+)
+def test_limits_of_model_and_tier_hold_and_are_told(
+    tier: str, asked: int | None, given: int, told: list[str]
+) -> None:
+    granted = alone(tier=tier, max_tokens=asked)
+    assert granted.limits.max_tokens == given
+    assert [notice.code for notice in granted.notices] == told
+
+
+def test_a_tier_has_streams_of_its_own() -> None:
+    assert alone(running=1)
+    with pytest.raises(ProblemError, match="At most 2 streams"):
+        alone(running=2)
+    assert alone(tier="paid", running=4)

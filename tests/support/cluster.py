@@ -46,6 +46,7 @@ class Cluster:
             "PYTHONPATH": os.pathsep.join([*path, str(ROOT)]),
             "OKOME_STATE_DIR": str(self.state_dir),
             "XDG_CACHE_HOME": str(directory / "cache"),
+            "XDG_CONFIG_HOME": str(directory / "config"),
         }
 
     def command(self, *arguments: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from control_plane.store.database import Database
 from control_plane.store.engines import sqlite_url
 from control_plane.store.schema import tiers
 from control_plane.store.users import seed
-from tests.control_plane.harness import API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
+from tests.control_plane.harness import ADMIN_KEY, API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
 from tests.support.cluster import ROOT, free_port
 
 MODEL = "small"
@@ -81,9 +82,11 @@ class _Always(BaseHTTPRequestHandler):
 
 
 class ControlProcess:
-    """One control plane with one model. `database`: a PostgreSQL, else a file of its own."""
+    """One control plane with one model. `database`: a PostgreSQL, else a file of its own. A
+    file `policy.yml` in its directory is its policy."""
 
     def __init__(self, directory: Path, engine_port: int, database: URL | None = None) -> None:
+        self.policy = directory / "policy.yml"
         self.port = free_port()
         self.database = database or sqlite_url(directory / "state")
         self._directory = directory
@@ -96,6 +99,7 @@ class ControlProcess:
             "api_key": API_KEY,
             "session_key": pem.decode(),
             "data_key": DATA_KEY_TEXT,
+            "admin_key": ADMIN_KEY,
         }
         if database is not None:
             secrets["database_url"] = database.set(drivername="postgresql").render_as_string(False)
@@ -130,6 +134,7 @@ class ControlProcess:
                 *(*before, sys.executable, "-m", "control_plane"),
                 *("--inventory", str(self._directory / "inventory.yml")),
                 *("--state", places["state"], "--credentials", places["credentials"]),
+                *(("--policy", str(self.policy)) if self.policy.exists() else ()),
                 *(word for setting in settings for word in ("--set", setting)),
             ],
             stderr=subprocess.PIPE,
@@ -142,6 +147,11 @@ class ControlProcess:
             assert line or self._process.poll() is None, "it did not start"
         # What it says later must not fill the pipe.
         threading.Thread(target=stderr.read, daemon=True).start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """As the kernel would, out of memory. Idempotent."""

@@ -1,0 +1,62 @@
+"""Reads a policy file: text in, a checked `PolicyDocument` or all its faults out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from control_plane.faults import Fault, FaultsError
+from control_plane.policy_checks import Names, cross_faults
+from control_plane.policy_document import PolicyDocument
+from control_plane.policy_shape import WRONG, Shaper
+from control_plane.rulebook import engine_names
+from control_plane.yaml_tree import TEXT_MAX, Node, read_tree
+from inventory.model import Cluster
+
+
+def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocument:
+    """The document. `file` is what messages call it; without a `cluster` engines may have any
+    name. Raises FaultsError."""
+    root, faults = read_tree(text, file)
+    shaper = Shaper()
+    document = shaper.shape(root, PolicyDocument, "")
+    faults += shaper.faults
+    if document is not WRONG:
+        faults += cross_faults(document, _names(root, cluster), shaper.lines)
+    if faults:
+        raise FaultsError(file, faults)
+    checked: PolicyDocument = document
+    return checked
+
+
+def read_file(path: Path, cluster: Cluster | None) -> PolicyDocument:
+    """The document in a file. Raises FaultsError."""
+    return read_policy(file_text(path), str(path), cluster)
+
+
+def file_text(path: Path) -> bytes:
+    """A file, as far as it can be needed. Raises FaultsError."""
+    try:
+        # Anything else might never end, or never begin.
+        if path.exists() and not path.is_file():
+            raise FaultsError(str(path), [Fault(1, "", "is not a file")])
+        with path.open("rb") as file:
+            return file.read(TEXT_MAX + 1)
+    except OSError as error:
+        fault = Fault(1, "", f"cannot be read: {error.strerror}")
+        raise FaultsError(str(path), [fault]) from error
+
+
+def _names(root: Node, cluster: Cluster | None) -> Names:
+    return Names(
+        models=_keys(root, "models"),
+        aliases=_keys(root, "aliases"),
+        tiers=_keys(root, "tiers"),
+        gpus=_keys(root, "gpus"),
+        tools=_keys(root, "tools"),
+        engines=None if cluster is None else engine_names(cluster),
+    )
+
+
+def _keys(root: Node, part: str) -> frozenset[str]:
+    node = root.value.get(part) if isinstance(root.value, dict) else None
+    return frozenset(node.value if node is not None and isinstance(node.value, dict) else ())
