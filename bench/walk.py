@@ -126,8 +126,8 @@ def reads_of(tokens: int, per_read: int) -> list[bytes]:
 
 async def measure(log: str, per_read: int, options: argparse.Namespace) -> float:
     """Microseconds of CPU time a token, the best of the rounds."""
-    best = float("inf")
-    reads = reads_of(options.tokens, per_read)
+    best, tokens = float("inf"), int(options.tokens)
+    reads = reads_of(tokens, per_read)
     for _ in range(options.rounds):
         connection, nowhere = await walk(log, reads)
         profile = cProfile.Profile()
@@ -142,7 +142,7 @@ async def measure(log: str, per_read: int, options: argparse.Namespace) -> float
             raise SystemExit(f"only {nowhere.written} bytes came of {options.tokens} tokens")
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(20)
-    return best / options.tokens * 1e6
+    return best / tokens * 1e6
 
 
 def main() -> None:

@@ -60,9 +60,7 @@ class AppendEncoder:
         for event in events:
             seq, data = b"%d" % event.seq, event.data
             name = names.get(event.name) or self._name(event.name)
-            parts.append(
-                b"$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (len(seq), seq, name, len(data), data)
-            )
+            parts.append(b"$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (len(seq), seq, name, len(data), data))
         return b"".join(parts)
 
     def _begin(self, entry: Append) -> bytes:

@@ -88,9 +88,7 @@ class Turns(Generic[Job]):
         others = [job for job in self._queues if job not in taken]
         return [*taken.items(), *self._in_turn(others, room, size)]
 
-    def _in_turn(
-        self, jobs: list[Job], room: int, size: int
-    ) -> Iterator[tuple[Job, list[Event]]]:
+    def _in_turn(self, jobs: list[Job], room: int, size: int) -> Iterator[tuple[Job, list[Event]]]:
         """The first of them has its turn in any case, if only for one event."""
         least, turn = 1, max(TURN_EVENTS, room // max(1, len(jobs)))
         for job in jobs:
