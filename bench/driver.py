@@ -43,24 +43,32 @@ class Driver:
         return ask
 
     async def open(
-        self, count: int, seconds: float, ask_of: AskOf, *, freeze: bool = False
+        self,
+        count: int,
+        seconds: float,
+        ask_of: AskOf,
+        *,
+        freeze: bool = False,
+        meter: Meter | None = None,
     ) -> list[Reader]:
         """Opens so many streams, evenly over the time, and waits until each has its first
-        token or the workload's limit is over. Returns those that could be opened."""
+        token or the workload's limit is over. Returns those that could be opened.
+
+        Their tokens are noted in `meter`, if it is given, instead of with all others."""
         begin = time.monotonic()
         tasks = []
         for index in range(count):
             await asyncio.sleep(begin + index * seconds / count - time.monotonic())
             self._number += 1
-            tasks.append(asyncio.create_task(self._open_one(ask_of(self._number), freeze)))
+            tasks.append(asyncio.create_task(self._open_one(ask_of(self._number), freeze, meter)))
         opened = [reader for task in tasks if (reader := await task)]
         await self._settle((reader.began for reader in opened), self.work.limit)
         return opened
 
-    async def connect(self, *, freeze: bool = False) -> Reader:
+    async def connect(self, *, freeze: bool = False, meter: Meter | None = None) -> Reader:
         """A new connection to the proxy, closed at the latest with the driver."""
         target = self.spec.target
-        reader = await connect(target.address, target.port, self.meter, freeze=freeze)
+        reader = await connect(target.address, target.port, meter or self.meter, freeze=freeze)
         self._readers.append(reader)
         return reader
 
@@ -98,9 +106,9 @@ class Driver:
             "error": errors[0] if errors else None,
         }
 
-    async def _open_one(self, ask: Ask, freeze: bool) -> Reader | None:
+    async def _open_one(self, ask: Ask, freeze: bool, meter: Meter | None) -> Reader | None:
         try:
-            reader = await self.connect(freeze=freeze)
+            reader = await self.connect(freeze=freeze, meter=meter)
         except OSError as error:
             self._errors.append(f"cannot connect: {error}")
             return None

@@ -32,6 +32,15 @@ def _figures(values: dict[str, Any]) -> list[str]:
             f"{values['kib_per_reader'] or 0:.1f} KiB a reader",
             f"p99 gap {healthy} ms without and beside them",
         ]
+    if "flooding" in values:
+        beside = values["beside"]
+        return [
+            f"latency {_spread(values['without']['latency'])} ms alone",
+            f"{_spread(beside['latency'])} ms beside {values['flooding']} that flood "
+            f"with {values['flood_tokens_per_s']:.0f} tokens/s",
+            f"core at {beside['cpu_share']:.0%} ({_shares(beside)})",
+            f"harness at {beside['harness_share']:.0%}",
+        ]
     if "lanes_1" in values:
         return [_lanes(values[f"lanes_{lanes}"], lanes) for lanes in (1, 16)]
     if "cpu_ms_per_opening" in values:
@@ -47,6 +56,11 @@ def _lanes(values: dict[str, Any], lanes: int) -> str:
 
 def _each(spent: dict[str, float]) -> str:
     return " + ".join(f"{name} {each:.2f}" for name, each in spent.items()) or NOTHING
+
+
+def _shares(values: dict[str, Any]) -> str:
+    spent, seconds = values["cpu_s"], values["seconds"]
+    return ", ".join(f"{name} {each / seconds:.0%}" for name, each in spent.items()) or NOTHING
 
 
 def _streaming(values: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 from bench.ask import Ask
 from bench.client import Reader
 from bench.driver import Driver
+from bench.meter import Meter
 from bench.stats import spread
 from bench.usage import memory
 from bench.window import Window
@@ -21,6 +22,7 @@ _STALL_S = 3.0
 _LANES = (1, 16)
 _HEALTHY = 20
 _HEALTHY_RATE = 50.0
+_QUIET_RATE = 20.0
 
 
 async def steady(driver: Driver) -> dict[str, Any]:
@@ -105,6 +107,22 @@ async def frozen(driver: Driver) -> dict[str, Any]:
     } | driver.faults()
 
 
+async def flood(driver: Driver) -> dict[str, Any]:
+    """Streams with a token now and then, alone and beside others that say all they are let to."""
+    work = driver.work
+    quiet = msgspec.structs.replace(work, rate=_QUIET_RATE)
+    watched = await driver.open(_HEALTHY, 0.5, driver.paced(quiet))
+    without = await _record(driver, work.window)
+    flooding = Meter()
+    others = await driver.open(work.streams, work.ramp, driver.paced(work), meter=flooding)
+    before = flooding.tokens
+    beside = await _record(driver, work.window)
+    rate = (flooding.tokens - before) / beside["seconds"]
+    await driver.finish([*watched, *others])
+    told = {"without": without, "beside": beside, "flood_tokens_per_s": rate}
+    return told | {"flooding": len(others)} | driver.faults()
+
+
 # The name of a peer's process that keeps whole answers, as a broker must not.
 LOG_PROCESS: Final = "redis"
 
@@ -114,6 +132,7 @@ SCENARIOS: dict[Mode, Callable[[Driver], Awaitable[dict[str, Any]]]] = {
     "silent": silent,
     "short": short,
     "frozen": frozen,
+    "flood": flood,
 }
 
 

@@ -8,7 +8,8 @@ from bench.figures import NOTHING, cell, mean, pair, path, ratio, short, total
 from bench.results import Results
 
 US = path("us_per_token")
-LATENCY = (path("latency", "p50_ms"), path("latency", "p99_ms"))
+LATENCY_50, LATENCY_99 = ("latency", "p50_ms"), ("latency", "p99_ms")
+LATENCY = (path(*LATENCY_50), path(*LATENCY_99))
 TTFT = (path("ttft", "p50_ms"), path("ttft", "p99_ms"))
 _ONE = (path("lanes_1", "ttft", "p50_ms"), path("lanes_1", "ttft", "p99_ms"))
 _SIXTEEN = (path("lanes_16", "ttft", "p50_ms"), path("lanes_16", "ttft", "p99_ms"))
@@ -19,7 +20,7 @@ _HARNESS_MAX = 0.95
 def tables(results: Results) -> str:
     """Everything that stands between the markers."""
     parts = [_run(results), _cost(results), _delay(results), _memory(results)]
-    parts += [_durability(results), _frozen(results), _notes(results)]
+    parts += [_durability(results), _frozen(results), _flood(results), _notes(results)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -140,6 +141,27 @@ def _frozen(results: Results) -> str:
         for peer in peers
     ]
     return f"### Readers that stop reading\n\n{markdown(head, rows)}"
+
+
+def _flood(results: Results) -> str:
+    peers = [peer for peer in _shown(results) if results.of(peer, "flood")]
+    if not peers:
+        return ""
+    head = ["added latency of 20 streams x 20 tokens/s, p50 / p99, ms", "alone"]
+    head += ["beside 1,000 that flood", "of which tokens/s come", "the proxy's core full to"]
+    rows = [
+        [
+            results.titles[peer],
+            *(
+                pair(results, peer, "flood", path(part, *LATENCY_50), path(part, *LATENCY_99))
+                for part in ("without", "beside")
+            ),
+            cell(results, peer, "flood", path("flood_tokens_per_s")),
+            cell(results, peer, "flood", path("beside", "cpu_share")),
+        ]
+        for peer in peers
+    ]
+    return f"### Streams beside a flood\n\n{markdown(head, rows)}"
 
 
 def _notes(results: Results) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Mode = Literal["steady", "short", "openings", "silent", "frozen"]
+Mode = Literal["steady", "short", "openings", "silent", "frozen", "flood"]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,12 +30,13 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     def quick(self) -> Workload:
         """The same on a small scale, to see that it works: its figures mean little."""
-        fewer = {"silent": 10, "frozen": 20, "openings": 5, "short": 5}.get(self.mode, 1)
+        fewer = {"silent": 10, "frozen": 20, "flood": 20, "openings": 5, "short": 5}
+        part = fewer.get(self.mode, 1)
         return msgspec.structs.replace(
             self,
-            streams=max(1, self.streams // fewer),
+            streams=max(1, self.streams // part),
             window=min(self.window, 2.0),
-            ramp=self.ramp / min(fewer, 2),
+            ramp=self.ramp / min(part, 2),
             limit=10.0,
         )
 
@@ -112,6 +113,16 @@ WORKLOADS = {
             ramp=5,
             window=10,
             limit=400,
+        ),
+        Workload(
+            name="flood",
+            title="20 streams x 20 tokens/s beside 1,000 whose engine is unthrottled",
+            mode="flood",
+            streams=1000,
+            rate=0,
+            ramp=10,
+            window=10,
+            limit=60,
         ),
     )
 }

@@ -105,6 +105,14 @@ class EventEncoder:
             b'%b%d,"%b":%b,"ts":%b}' % (self._prefix, seq, name.encode(), _encode(text), stamp),
         )
 
+    def tokens(self, first: int, texts: list[str], stamp: bytes) -> list[Event]:
+        """Token events of one read, numbered from `first` on; `stamp` as above."""
+        prefix, tail = self._prefix, b',"ts":%b}' % stamp
+        return [
+            Event(seq, "token", b'%b%d,"token":%b%b' % (prefix, seq, _encode(text), tail))
+            for seq, text in enumerate(texts, first)
+        ]
+
     def other(self, seq: int, name: str, members: dict[str, Any]) -> Event:
         """Any other event; `members` follow `job_id` and `seq`."""
         body = _encode(members)

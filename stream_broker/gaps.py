@@ -38,12 +38,13 @@ class Gaps:
         self._gaps = array("I")
         self._zeros = 0
 
-    def add(self, ts: float) -> None:
-        """Counts one event; `ts` in Unix seconds, never decreasing."""
+    def add(self, ts: float, count: int = 1) -> None:
+        """Counts events of one read; `ts` in Unix seconds, never decreasing."""
         last = self.last
         if ts == last:
-            self._zeros += 1
+            self._zeros += count
             return
+        self._zeros += count - 1
         self.last = ts
         if last is None:
             self.first = ts

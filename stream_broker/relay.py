@@ -14,7 +14,7 @@ Exactly one terminal event ends a job; whatever comes after it is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from contracts.codes import JOB_ERRORS
@@ -68,10 +68,14 @@ class Relay:
         self.tool_calls = 0
         self.reasoned = False
 
-    def take(self, deltas: Iterable[Delta], now: float) -> list[Event]:
+    def take(self, deltas: Sequence[Delta], now: float) -> list[Event]:
         """What the engine said, at Unix time `now`, as events."""
         events: list[Event] = []
         self._set_time(now)
+        if len(deltas) > 1 and self.state == "open":
+            texts = [delta.text for delta in deltas if type(delta) is Text]
+            if len(texts) == len(deltas) and (events := self._tokens(texts)):
+                return events
         for delta in deltas:
             if self.state != "open":
                 break
@@ -148,6 +152,19 @@ class Relay:
         if ts > self._ts:
             self._ts = ts
             self._stamp = b"%d.%06d" % (micros // 1_000_000, micros % 1_000_000)
+
+    def _tokens(self, texts: list[str]) -> list[Event]:
+        """All of a read that is nothing but text, in one go; none if that fills the log."""
+        events = self._encoder.tokens(self.last_seq + 1, texts, self._stamp)
+        count = len(events)
+        size = sum([len(event.data) for event in events]) + OVERHEAD * count
+        if self._bytes + size > self._room:
+            return []
+        self._bytes += size
+        self.gaps.add(self._ts, count)
+        self.tally.chunks += count
+        self.last_seq += count
+        return events
 
     def _text(self, name: str, text: str) -> Event:
         event = self._encoder.stamped(self.last_seq + 1, name, text, self._stamp)

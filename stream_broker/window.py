@@ -8,7 +8,7 @@ with a gate nothing beyond `shown`, which follows `durable` at the pacer's word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from stream_broker.events import OVERHEAD, TERMINAL, Event
 
@@ -87,15 +87,16 @@ class Window:
         """The number of the oldest event here (`last + 1` when empty)."""
         return self._before + 1
 
-    def append(self, events: Iterable[Event]) -> None:
+    def append(self, events: list[Event]) -> None:
         """Adds the next events. Raises ValueError when a number is left out or repeated."""
-        added = 0
+        last = self.last
         for event in events:
-            if event.seq != self.last + 1:
-                raise ValueError(f"event {event.seq} after {self.last}")
-            self._events.append(event)
-            added += len(event.data) + OVERHEAD
-            self.last = event.seq
+            last += 1
+            if event.seq != last:
+                raise ValueError(f"event {event.seq} after {last - 1}")
+        self._events += events
+        self.last = last
+        added = sum([len(event.data) for event in events]) + OVERHEAD * len(events)
         self._bytes += added
         self.unwritten += added
 
@@ -174,13 +175,15 @@ class Window:
 
     def _shrink(self, target: int) -> None:
         """Drops the oldest, many in one go so that the cost per event stays constant."""
-        drop = 0
-        while self._bytes > target and self._events[drop].seq < self.shown:
-            event = self._events[drop]
-            self._bytes -= event.size
+        drop, left = 0, self._bytes
+        for event in self._events[: self.shown - self._before - 1]:
+            if left <= target:
+                break
+            left -= len(event.data) + OVERHEAD
             # A log in memory keeps the event, but who reads it there is rare.
             event.forget_block()
             drop += 1
+        self._bytes = left
         del self._events[:drop]
         self._before += drop
 

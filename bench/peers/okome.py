@@ -60,7 +60,7 @@ class Variant:
 
 
 # Ten million tokens would all stay in the broker, as durability `none` has it.
-_IN_MEMORY = frozenset({"frozen"})
+_IN_MEMORY = frozenset({"frozen", "flood"})
 VARIANTS = (
     Variant(
         "okome-alone",

@@ -46,25 +46,21 @@ class AppendEncoder:
         last = events[-1]
         known = b"" if durable is None else b"%d" % durable
         end = arguments((_time(entry.ended_at), last.name.encode())) if last.terminal else _NO_END
-        parts = [
-            b"*%d\r\n%b$%d\r\n%b\r\n%b"
-            % (
-                _BEFORE_EVENTS + 3 * len(events),
-                self._begin(entry),
-                len(known),
-                known,
-                end,
-            )
-        ]
-        for event in events:
-            seq = b"%d" % event.seq
-            data = event.data
-            parts.append(
-                b"$%d\r\n%b\r\n%b$%d\r\n%b\r\n"
-                % (len(seq), seq, self._name(event.name), len(data), data)
-            )
+        begun = b"*%d\r\n%b$%d\r\n%b\r\n%b" % (
+            _BEFORE_EVENTS + 3 * len(events),
+            self._begin(entry),
+            len(known),
+            known,
+            end,
+        )
         if last.terminal:
             self._begun.pop(entry.job_id, None)
+        names = self._names
+        parts = [begun]
+        for event in events:
+            seq, data = b"%d" % event.seq, event.data
+            name = names.get(event.name) or self._name(event.name)
+            parts.append(b"$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (len(seq), seq, name, len(data), data))
         return b"".join(parts)
 
     def _begin(self, entry: Append) -> bytes:
@@ -92,9 +88,7 @@ class AppendEncoder:
         )
 
     def _name(self, name: str) -> bytes:
-        known = self._names.get(name)
-        if known is None:
-            known = self._names[name] = arguments([name.encode()])
+        known = self._names[name] = arguments([name.encode()])
         return known
 
 

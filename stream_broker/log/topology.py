@@ -18,7 +18,8 @@ from stream_broker.tasks import end
 
 _LOG = logging.getLogger(__name__)
 
-# A refresh believes the newest of this many views, and waits this long for them (seconds).
+# A refresh believes the newest of this many views. Once it has one, it waits this long for
+# the others (seconds).
 _VIEWS = 3
 _VIEW_TIMEOUT_S = 0.5
 
@@ -77,22 +78,26 @@ class Topology:
                 link.close()
 
     async def _views(self) -> list[tuple[Member, ...]]:
-        """The first views that come, within a bounded time."""
+        """The first views that come; none only when all calls have ended without one.
+
+        Whoever gave up before the first came, on a machine that is short of CPU time, would
+        have to connect to everybody anew, and give up again.
+        """
+        now = asyncio.get_running_loop().time
         asking = {asyncio.ensure_future(self._view(client)) for client in self._clients.values()}
         views: list[tuple[Member, ...]] = []
+        until: float | None = None
         try:
-            async with asyncio.timeout(_VIEW_TIMEOUT_S):
-                for answer in asyncio.as_completed(asking):
-                    if view := await answer:
-                        views.append(view)
-                    if len(views) >= _VIEWS:
-                        break
-        except TimeoutError:
-            pass
+            while asking and len(views) < _VIEWS and (until is None or now() < until):
+                left = None if until is None else until - now()
+                done, asking = await asyncio.wait(
+                    asking, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                views += [view for task in done if (view := task.result())]
+                if views and until is None:
+                    until = now() + _VIEW_TIMEOUT_S
         finally:
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+            await end(asking)
         return views
 
     async def _view(self, client: Any) -> tuple[Member, ...]:

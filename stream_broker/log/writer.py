@@ -2,7 +2,8 @@
 
 While a flush is under way the next one gathers; so the log is asked once per round
 trip, however many tokens arrive, and at most once in `gather` seconds: the first token
-after a silence goes at once, under load each flush carries several. A flush that fails is
+after a silence goes at once, under load each flush carries several. When there is more than
+one flush may carry, `turns.py` says whose events it carries. A flush that fails is
 repeated until it is answered: appends are numbered and fenced, so a repetition writes
 nothing twice.
 """
@@ -16,10 +17,10 @@ from typing import Protocol
 
 from stream_broker.events import Event
 from stream_broker.log.base import Append, EventLog, LogUnavailable, Outcome
+from stream_broker.log.turns import Turns
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = (0.05, 0.1, 0.2)
-_FLUSH_EVENTS = 2048
 
 Told = Callable[[float, bool], object]
 
@@ -66,12 +67,13 @@ class LogWriter:
         clock: Callable[[], float],
         gather: float = 0.0,
         told: Told | None = None,
+        turns: Turns[Writable] | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._gather_s = gather
         self._told = told
-        self._queues: dict[Writable, list[Event]] = {}
+        self._turns: Turns[Writable] = Turns() if turns is None else turns
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -80,17 +82,13 @@ class LogWriter:
 
     def add(self, job: Writable, events: list[Event]) -> None:
         """Queues events. The bound is the job's: it pauses its engine (`live.py`)."""
-        queue = self._queues.get(job)
-        if queue is None:
-            self._queues[job] = list(events)
-        else:
-            queue.extend(events)
+        self._turns.add(job, events)
         self._idle.clear()
         self._wake.set()
 
     def drop(self, job: Writable) -> None:
         """Forgets what is queued for a job."""
-        self._queues.pop(job, None)
+        self._turns.drop(job)
 
     async def run(self) -> None:
         """Flushes until cancelled."""
@@ -99,7 +97,7 @@ class LogWriter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queues:
+            while self._turns:
                 early = began + self._gather_s - now()
                 if early > 0:
                     await asyncio.sleep(early)
@@ -112,34 +110,17 @@ class LogWriter:
         await self._idle.wait()
 
     async def _flush(self) -> None:
-        batch = self._take()
+        batch = self._turns.take()
         outcomes = await self._write([job.to_append(events) for job, events in batch])
         for (job, events), outcome in zip(batch, outcomes, strict=True):
-            if job not in self._queues:
+            if job not in self._turns:
                 continue
-            self._forget(job, len(events))
+            self._turns.done(job, len(events))
             if outcome == "stored":
                 job.stored(events[-1].seq)
             else:
                 self.drop(job)
                 job.refused(outcome)
-
-    def _take(self) -> list[tuple[Writable, list[Event]]]:
-        """The oldest queues first, each whole up to the size of a flush."""
-        room = _FLUSH_EVENTS
-        batch = []
-        for job, events in self._queues.items():
-            part = events[:room]
-            batch.append((job, part))
-            room -= len(part)
-            if room <= 0:
-                break
-        return batch
-
-    def _forget(self, job: Writable, count: int) -> None:
-        queue = self._queues.pop(job)
-        if len(queue) > count:
-            self._queues[job] = queue[count:]
 
     async def _write(self, batch: list[Append]) -> list[Outcome]:
         since = self._clock()
@@ -154,7 +135,7 @@ class LogWriter:
                 if attempt == 0:
                     fault = None if isinstance(error, LogUnavailable) else error
                     _LOG.warning("the event log does not answer: %s", error, exc_info=fault)
-                for job in tuple(self._queues):
+                for job in self._turns:
                     job.log_away(since)
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1

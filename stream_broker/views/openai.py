@@ -42,7 +42,15 @@ class OpenAIView:
         """See View."""
         if len(events) == 1:
             return self._blocks(events[0])
-        return b"".join([self._blocks(event) for event in events])
+        head, tail = self._text_head, self._text_tail
+        return b"".join(
+            [
+                b"id: %d\n%b%b%b" % (event.seq, head, token_json(event), tail)
+                if event.name == "token"
+                else self._blocks(event)
+                for event in events
+            ]
+        )
 
     def failure(self, event: Event) -> bytes:
         """See View."""

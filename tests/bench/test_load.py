@@ -70,6 +70,15 @@ async def test_frozen_readers_stop_and_healthy_ones_go_on(engine: Address) -> No
     assert found["beside"]["latency"]["count"] > 0
 
 
+async def test_streams_beside_a_flood_are_measured_by_themselves(engine: Address) -> None:
+    found = await run(engine, "flood", streams=3, ramp=0.05, window=0.2)
+    assert found["flooding"] == 3
+    assert found["streams"] == 23
+    beside = found["beside"]
+    assert 0 < beside["tokens"] == beside["latency"]["count"]
+    assert found["flood_tokens_per_s"] * beside["seconds"] > beside["tokens"]
+
+
 async def read(stream: bytes) -> Reader:
     """What a reader finds in a response that some server sends and ends with."""
 

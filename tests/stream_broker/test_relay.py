@@ -96,6 +96,16 @@ def test_a_log_taken_in_goes_on_as_if_uninterrupted(said: Turns, cut: int) -> No
         assert resumed.take([Text("more")], NOW + 9)[0].seq == rest[0].seq
 
 
+@given(st.lists(st.builds(Text, texts), max_size=30), st.integers(1024, 4096))
+def test_what_one_read_brings_is_as_if_it_came_one_by_one(said: list[Text], log_max: int) -> None:
+    at_once, one_by_one = relay(log_max), relay(log_max)
+    log = [event for delta in said for event in one_by_one.take([delta], NOW + 1)]
+    assert at_once.take(said, NOW + 1) == log
+    assert at_once.cancel("client") == one_by_one.cancel("client")
+    assert (at_once.state, at_once.last_seq) == (one_by_one.state, one_by_one.last_seq)
+    assert at_once.gaps.metrics(NOW) == one_by_one.gaps.metrics(NOW)
+
+
 @given(turns)
 def test_the_metrics_follow_from_the_log_alone(said: Turns) -> None:
     subject = relay()

@@ -127,6 +127,8 @@ async def test_a_password_opens_every_kind_of_connection(wounded: ClusterServers
     finally:
         for host, port in everybody:
             await stores._clients[host, port].config_set("requirepass", "")
+            # Else no replica could follow another primary in any test after this one.
+            await stores._clients[host, port].config_set("masterauth", "")
         await stores.aclose()
 
 

@@ -10,6 +10,7 @@ from stream_broker.events import Event
 from stream_broker.log import writer as module
 from stream_broker.log.base import Append, LogUnavailable, Outcome
 from stream_broker.log.memory import MemoryLog
+from stream_broker.log.turns import Turns
 from stream_broker.log.writer import LogWriter
 from stream_broker.tasks import end
 from tests.stream_broker.building import JOB, LIFETIMES, NOW, Clock, append, head, job_id, tokens
@@ -120,15 +121,16 @@ async def test_while_a_flush_is_under_way_the_next_one_gathers(
     assert {job.last for job in jobs} == {3}
 
 
-async def test_one_flush_is_bounded(
-    log: FaultyLog, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_FLUSH_EVENTS", 4)
+async def test_one_flush_is_bounded(log: FaultyLog) -> None:
     one, two = Job(), Job(job_id(1))
-    await log.create(head(two.job, "none"))
+    for job in (one, two):
+        await log.create(head(job.job, "none"))
+    writer = LogWriter(log, Clock(), turns=Turns(events=4))
+    task = asyncio.create_task(writer.run())
     writer.add(one, tokens(1, 10))
     writer.add(two, tokens(1, 3, job=two.job))
     await drained(writer)
+    await end([task])
     assert [sum(len(entry.events) for entry in batch) for batch in log.batches] == [4, 4, 4, 1]
     assert (one.last, two.last) == (10, 3)
     assert log.batches[1][0].job_id == two.job

@@ -1,0 +1,163 @@
+"""What a token's whole walk through a broker costs, without its sockets and its loop.
+
+    python -m bench.walk [--tokens 40000] [--rounds 7] [--profile]
+
+From the bytes of an engine's read to the frames of a client's write: connection, parser,
+relay, window, log, pump, view. Microseconds of CPU time a token, the best round. "A token a
+read" is the pace of an engine; of one that is unthrottled a read brings some 32. `none` is
+the log in memory; for `local` each read is one flush, encoded for Redis and then dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import pstats
+import time
+from typing import Any, cast
+
+from bench.chunks import Chunks
+from stream_broker.alarms import Alarms
+from stream_broker.backlog import Backlog, Share
+from stream_broker.engines.connection import EngineConnection
+from stream_broker.engines.dialects import OpenAIDialect
+from stream_broker.engines.origin import origin_of
+from stream_broker.engines.stream import EngineStream
+from stream_broker.events import Event
+from stream_broker.live import LiveJob
+from stream_broker.log.appending import AppendEncoder
+from stream_broker.log.direct import DirectWriter
+from stream_broker.log.memory import MemoryLog
+from stream_broker.log.turns import Turns
+from stream_broker.log.writer import Writable, Writer
+from stream_broker.pump import Pump
+from stream_broker.relay import Relay
+from stream_broker.views.openai import OpenAIView
+from stream_broker.window import WINDOW_BYTES, Window
+from tests.stream_broker.building import JOB, KEYS, LIFETIMES, head
+
+PER_READ = (1, 32)
+LOGS = ("none", "local")
+_LOG_MAX = 1 << 30
+_FAR = 3600.0
+
+
+class Nowhere:
+    """The transport of an engine, the client's connection, and who asks for engines."""
+
+    full = False
+    open = True
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+
+    def write_frame(self, body: bytes) -> None:
+        self.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+class Encoding:
+    """A log's writer that flushes what is added at once, to nowhere."""
+
+    def __init__(self) -> None:
+        self._turns: Turns[Writable] = Turns()
+        self._encoder = AppendEncoder(KEYS, 900, 900)
+
+    def add(self, job: Writable, events: list[Event]) -> None:
+        self._turns.add(job, events)
+        batch = self._turns.take()
+        b"".join([self._encoder.encode(job.to_append(events), None) for job, events in batch])
+        for writable, its in batch:
+            self._turns.done(writable, len(its))
+            writable.stored(its[-1].seq)
+
+    def drop(self, job: Writable) -> None:
+        self._turns.drop(job)
+
+
+async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]:
+    """A job that runs, its engine's connection, and its viewer's."""
+    alarms, nowhere = Alarms(), Nowhere()
+    memory = MemoryLog(time.time, max_bytes=_LOG_MAX, **LIFETIMES)
+    its_head = head(durability="none")
+    await memory.create(its_head)
+    writer = cast(Writer, DirectWriter(memory) if log == "none" else Encoding())
+    relay = Relay(JOB, its_head.created_at, log_max=_LOG_MAX, prompt_estimate=5)
+    window = Window(WINDOW_BYTES)
+    live = LiveJob(
+        its_head,
+        1,
+        relay,
+        window,
+        writer,
+        clock=time.time,
+        monotonic=time.monotonic,
+        share=Share(Backlog(64 << 10)),
+        max_pause=_FAR,
+        alarms=alarms,
+    )
+    stream = EngineStream(b"", OpenAIDialect(), live, nowhere, _FAR, time.monotonic, alarms)
+    origin = origin_of("http://127.0.0.1:1")
+    connection = EngineConnection(cast(Any, nowhere), origin, 1 << 20, time.monotonic)
+    connection.connection_made(cast(asyncio.BaseTransport, nowhere))
+    stream.attach(connection)
+    live.attach(stream)
+    view = OpenAIView(its_head, 0)
+    pump = Pump(nowhere, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms)
+    pump.follow(window, lambda _: None)
+    connection.data_received(reads[0])
+    return connection, nowhere
+
+
+def reads_of(tokens: int, per_read: int) -> list[bytes]:
+    """The opening, and the stream in reads of so many tokens."""
+    chunks = Chunks(1)
+    stamp = time.monotonic_ns()
+    whole = [chunks.token(number, stamp, last=False) for number in range(1, tokens + 1)]
+    parts = [b"".join(whole[at : at + per_read]) for at in range(0, tokens, per_read)]
+    return [chunks.opening(), *parts]
+
+
+async def measure(log: str, per_read: int, options: argparse.Namespace) -> float:
+    """Microseconds of CPU time a token, the best of the rounds."""
+    best, tokens = float("inf"), int(options.tokens)
+    reads = reads_of(tokens, per_read)
+    for _ in range(options.rounds):
+        connection, nowhere = await walk(log, reads)
+        profile = cProfile.Profile()
+        if options.profile:
+            profile.enable()
+        begin = time.process_time()
+        for data in reads[1:]:
+            connection.data_received(data)
+        best = min(best, time.process_time() - begin)
+        profile.disable()
+        if nowhere.written < options.tokens * 200:
+            raise SystemExit(f"only {nowhere.written} bytes came of {options.tokens} tokens")
+    if options.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(20)
+    return best / tokens * 1e6
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--profile", action="store_true", help="say which functions it goes to")
+    options = parser.parse_args()
+    print("| us a token | " + " | ".join(f"{count} a read" for count in PER_READ) + " |")
+    print("| --- |" + " --- |" * len(PER_READ))
+    for log in LOGS:
+        found = [asyncio.run(measure(log, per_read, options)) for per_read in PER_READ]
+        print(f"| {log} | " + " | ".join(f"{figure:.2f}" for figure in found) + " |")
+
+
+if __name__ == "__main__":
+    main()
