@@ -7,6 +7,7 @@ import typing
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from control_plane.faults import Fault, below, one_of
 from control_plane.yaml_tree import Node
@@ -23,6 +24,7 @@ class Shaper:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.lines: dict[str, int] = {}
+        self._fields: dict[type[msgspec.Struct], dict[str, FieldInfo]] = {}
 
     def shape(self, node: Node, kind: Any, path: str) -> Any:
         """`node` as `kind`, or WRONG. Entries of a mapping or list that are wrong are left
@@ -90,7 +92,7 @@ class Shaper:
         return found
 
     def _part(self, node: Node, part: type[msgspec.Struct], path: str) -> Any:
-        fields = {field.name: field for field in msgspec.structs.fields(part)}
+        fields = self._fields_of(part)
         members = node.value
         if members is None and not any(field.required for field in fields.values()):
             members = {}
@@ -113,6 +115,12 @@ class Shaper:
             found = {name: value for name, value in found.items() if value is not WRONG}
             return self._rest(part, found) if path == "" else WRONG
         return part(**found)
+
+    def _fields_of(self, part: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+        # To find out their types takes longer than all the rest.
+        if part not in self._fields:
+            self._fields[part] = {field.name: field for field in msgspec.structs.fields(part)}
+        return self._fields[part]
 
     def _rest(self, part: type[msgspec.Struct], found: dict[str, Any]) -> Any:
         """Of the whole file what is sound, so that the rest can be checked too."""
