@@ -6,7 +6,9 @@ The real process on one core, behind the brokers' own client over kept connectio
 come at random moments at the rate that is asked for, whatever became of the ones before; each
 is settled when its job ends. Beside them brokers renew leases and ask for the policy as they
 do in earnest. Latency is from the moment at which the grant was due. CPU is of the control
-plane alone; the database server and this process share the other core.
+plane alone; the database server and this process share the other core. Before it, what the
+machine is worth just now: a commit that waits for the disk, by the plain driver, and a
+million turns of an empty loop.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import psycopg
 import uvloop
 from sqlalchemy import Connection, insert
 
@@ -213,6 +216,23 @@ async def measure(
     print(flush=True)
 
 
+def calibrate(server: PostgresServer) -> None:
+    """What the machine does just now without us."""
+    url = server.fresh().set(drivername="postgresql").render_as_string(False)
+    waits: list[float] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (n INTEGER)")
+        for number in range(200):
+            began = time.perf_counter()
+            connection.execute("INSERT INTO t VALUES (%s)", (number,))
+            waits.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    for _ in range(1_000_000):
+        pass
+    print("machine:", told("commits", waits), end=", ")
+    print(f"loop {(time.perf_counter() - began) * 1e3:.0f} ms, load {os.getloadavg()[0]:.1f}\n")
+
+
 @contextmanager
 def postgres() -> Iterator[PostgresServer]:
     """A server that waits for its disk as in earnest."""
@@ -254,6 +274,7 @@ def main() -> None:
         if options.database != "sqlite":
             rounds.append(partial(run, "postgresql", options, server))
         for _ in range(options.rounds):
+            calibrate(server)
             for one in rounds:
                 one()
 
