@@ -37,6 +37,16 @@ CHEAP = argon2.profiles.CHEAPEST
 CONTINUED = b'data: {"choices":[{"finish_reason":"length"}]}\n{"done":true}\n'
 
 
+def code_of(response: httpx.Response) -> str:
+    """The stable code of a refusal; asserts that it is a whole problem."""
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == response.status_code
+    assert problem["title"]
+    assert problem["detail"]
+    return str(problem["code"])
+
+
 class Clock:
     """Unix seconds that pass when a test says so."""
 
