@@ -11,6 +11,7 @@ import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import URL, Connection, select
+from starlette.routing import BaseRoute
 
 from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
@@ -80,8 +81,11 @@ class Engines(httpx.AsyncBaseTransport):
 class Harness:
     """A running control plane and ways to call it."""
 
-    def __init__(self, plane: Plane, client: httpx.AsyncClient, engines: Engines) -> None:
+    def __init__(
+        self, plane: Plane, client: httpx.AsyncClient, engines: Engines, routes: list[BaseRoute]
+    ) -> None:
         self.plane = plane
+        self.routes = routes
         self.client = client
         self.engines = engines
 
@@ -231,6 +235,6 @@ async def running(
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url=HOST) as client,
         ):
-            yield Harness(app.state.plane, client, engines)
+            yield Harness(app.state.plane, client, engines, list(app.routes))
     finally:
         await database.close()

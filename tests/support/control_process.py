@@ -18,7 +18,7 @@ from control_plane.store.database import Database
 from control_plane.store.engines import sqlite_url
 from control_plane.store.schema import tiers
 from control_plane.store.users import seed
-from tests.control_plane.harness import API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
+from tests.control_plane.harness import ADMIN_KEY, API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
 from tests.support.cluster import ROOT, free_port
 
 MODEL = "small"
@@ -93,6 +93,7 @@ class ControlProcess:
         pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         secrets = {
             "service_key": SERVICE_KEY,
+            "admin_key": ADMIN_KEY,
             "api_key": API_KEY,
             "session_key": pem.decode(),
             "data_key": DATA_KEY_TEXT,
