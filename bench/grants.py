@@ -58,11 +58,21 @@ class Counts(msgspec.Struct):
     failed: list[str] = []
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Which control plane, and what is asked of it with which keys."""
+
+    url: str
+    keys: list[str]
+    service_key: str = SERVICE_KEY
+    model: str = MODEL
+
+
 class Broker:
     """One broker's calls."""
 
-    def __init__(self, url: str, counts: Counts) -> None:
-        self.client = ControlClient(url, SERVICE_KEY, 5.0)
+    def __init__(self, target: Target, counts: Counts) -> None:
+        self.client = ControlClient(target.url, target.service_key, 5.0)
+        self.model = target.model
         self.counts = counts
         self.leases: set[str] = set()
         self.ended: list[tuple[float, Settlement]] = []
@@ -71,7 +81,7 @@ class Broker:
     async def job(self, due: float, credential: str, seconds: float) -> None:
         """A grant, `seconds` of a job, and its end."""
         question = GrantQuestion(
-            model=MODEL, kind="job", prompt_tokens_estimate=200, max_tokens=512
+            model=self.model, kind="job", prompt_tokens_estimate=200, max_tokens=512
         )
         request = GrantRequest(credential=credential, request=question, node="n03w0")
         try:
@@ -83,7 +93,7 @@ class Broker:
         self.leases.add(grant.lease.id)
         await asyncio.sleep(seconds)
         self.leases.discard(grant.lease.id)
-        self.ended.append((time.perf_counter(), settlement_of(grant)))
+        self.ended.append((time.perf_counter(), settlement_of(grant, self.model)))
         self.wake.set()
 
     async def settle(self) -> None:
@@ -116,14 +126,14 @@ class Broker:
             self.counts.renewed.append(time.perf_counter() - began)
 
 
-def settlement_of(grant: Grant) -> Settlement:
+def settlement_of(grant: Grant, model: str) -> Settlement:
     now = time.time()
     return Settlement(
         job_id=f"n03w0-{grant.grant_id}",
         grant_id=grant.grant_id,
         lease_id=grant.lease.id,
         user_id=grant.user_id,
-        model=MODEL,
+        model=model,
         engine="vllm",
         node="n03w0",
         outcome="completed",
@@ -156,10 +166,10 @@ async def prepare(control: ControlProcess, number: int) -> list[str]:
     return keys
 
 
-async def load(control: ControlProcess, keys: list[str], options: argparse.Namespace) -> Counts:
+async def load(target: Target, options: argparse.Namespace) -> Counts:
     """Grants at `rate` for `seconds`, and their ends."""
     counts = Counts()
-    brokers = [Broker(control.url, counts) for _ in range(options.brokers)]
+    brokers = [Broker(target, counts) for _ in range(options.brokers)]
     work = (Broker.ask_for_policy, Broker.renew, Broker.settle)
     beside = [asyncio.create_task(run(broker)) for broker in brokers for run in work]
     jobs: set[asyncio.Task[None]] = set()
@@ -168,7 +178,7 @@ async def load(control: ControlProcess, keys: list[str], options: argparse.Names
     while (due := due + random.expovariate(options.rate)) < began + options.seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         seconds = random.expovariate(1 / options.job_seconds)
-        job = random.choice(brokers).job(due, random.choice(keys), seconds)
+        job = random.choice(brokers).job(due, random.choice(target.keys), seconds)
         task = asyncio.create_task(job)
         jobs.add(task)
         number += 1
@@ -201,7 +211,7 @@ async def measure(
     control.start(before=("taskset", "--cpu-list", str(PROXY_CORE)))
     roots = {"control": control.pid} | ({"database": server} if server else {})
     before, began = cpu_seconds(roots), time.perf_counter()
-    counts = await load(control, keys, options)
+    counts = await load(Target(control.url, keys), options)
     took, after = time.perf_counter() - began, cpu_seconds(roots)
     grants = max(1, len(counts.granted))
     cpu = {root: after[root] - before[root] for root in roots}
