@@ -20,7 +20,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -104,7 +104,11 @@ class Broker:
             self.wake.clear()
             while self.ended:
                 batch, self.ended = self.ended[:BATCH_MAX], self.ended[BATCH_MAX:]
-                refused = await self.client.settle([settlement for _, settlement in batch])
+                try:
+                    refused = await self.client.settle([settlement for _, settlement in batch])
+                except ControlUnavailable:
+                    self.ended = batch + self.ended
+                    continue
                 self.counts.failed += refused.values()
                 now = time.perf_counter()
                 self.counts.settled += [now - since for since, _ in batch]
@@ -113,8 +117,9 @@ class Broker:
         """Until it is cancelled."""
         etag: str | None = None
         while True:
-            found = await self.client.policy(etag)
-            etag = found[1] if found else etag
+            with suppress(ControlUnavailable):
+                found = await self.client.policy(etag)
+                etag = found[1] if found else etag
             await asyncio.sleep(POLICY_EVERY_S)
 
     async def renew(self) -> None:
@@ -122,7 +127,8 @@ class Broker:
         while True:
             await asyncio.sleep(random.random() * 2 * RENEW_EVERY_S)
             began = time.perf_counter()
-            await self.client.renew(list(self.leases))
+            with suppress(ControlUnavailable):
+                await self.client.renew(list(self.leases))
             self.counts.renewed.append(time.perf_counter() - began)
 
 
