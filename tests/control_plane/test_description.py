@@ -32,7 +32,8 @@ CHECKS = [
 
 
 def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == rendered()
+    hint = "python -m control_plane.description > docs/internal-api.json"
+    assert PAGE.read_text(encoding="utf-8") == rendered(), hint
 
 
 async def test_it_has_every_route_and_no_other(control: Harness) -> None:
