@@ -6,7 +6,9 @@ The real process on one core, behind the brokers' own client over kept connectio
 come at random moments at the rate that is asked for, whatever became of the ones before; each
 is settled when its job ends. Beside them brokers renew leases and ask for the policy as they
 do in earnest. Latency is from the moment at which the grant was due. CPU is of the control
-plane alone; the database server and this process share the other core.
+plane alone; the database server and this process share the other core. Before it, what the
+machine is worth just now: a commit that waits for the disk, by the plain driver, and a
+million turns of an empty loop.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import psycopg
 import uvloop
 from sqlalchemy import Connection, insert
 
@@ -55,11 +58,21 @@ class Counts(msgspec.Struct):
     failed: list[str] = []
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Which control plane, and what is asked of it with which keys."""
+
+    url: str
+    keys: list[str]
+    service_key: str = SERVICE_KEY
+    model: str = MODEL
+
+
 class Broker:
     """One broker's calls."""
 
-    def __init__(self, url: str, counts: Counts) -> None:
-        self.client = ControlClient(url, SERVICE_KEY, 5.0)
+    def __init__(self, target: Target, counts: Counts) -> None:
+        self.client = ControlClient(target.url, target.service_key, 5.0)
+        self.model = target.model
         self.counts = counts
         self.leases: set[str] = set()
         self.ended: list[tuple[float, Settlement]] = []
@@ -68,7 +81,7 @@ class Broker:
     async def job(self, due: float, credential: str, seconds: float) -> None:
         """A grant, `seconds` of a job, and its end."""
         question = GrantQuestion(
-            model=MODEL, kind="job", prompt_tokens_estimate=200, max_tokens=512
+            model=self.model, kind="job", prompt_tokens_estimate=200, max_tokens=512
         )
         request = GrantRequest(credential=credential, request=question, node="n03w0")
         try:
@@ -80,7 +93,7 @@ class Broker:
         self.leases.add(grant.lease.id)
         await asyncio.sleep(seconds)
         self.leases.discard(grant.lease.id)
-        self.ended.append((time.perf_counter(), settlement_of(grant)))
+        self.ended.append((time.perf_counter(), settlement_of(grant, self.model)))
         self.wake.set()
 
     async def settle(self) -> None:
@@ -91,7 +104,11 @@ class Broker:
             self.wake.clear()
             while self.ended:
                 batch, self.ended = self.ended[:BATCH_MAX], self.ended[BATCH_MAX:]
-                refused = await self.client.settle([settlement for _, settlement in batch])
+                try:
+                    refused = await self.client.settle([settlement for _, settlement in batch])
+                except ControlUnavailable:
+                    self.ended = batch + self.ended
+                    continue
                 self.counts.failed += refused.values()
                 now = time.perf_counter()
                 self.counts.settled += [now - since for since, _ in batch]
@@ -100,8 +117,9 @@ class Broker:
         """Until it is cancelled."""
         etag: str | None = None
         while True:
-            found = await self.client.policy(etag)
-            etag = found[1] if found else etag
+            with suppress(ControlUnavailable):
+                found = await self.client.policy(etag)
+                etag = found[1] if found else etag
             await asyncio.sleep(POLICY_EVERY_S)
 
     async def renew(self) -> None:
@@ -109,18 +127,19 @@ class Broker:
         while True:
             await asyncio.sleep(random.random() * 2 * RENEW_EVERY_S)
             began = time.perf_counter()
-            await self.client.renew(list(self.leases))
+            with suppress(ControlUnavailable):
+                await self.client.renew(list(self.leases))
             self.counts.renewed.append(time.perf_counter() - began)
 
 
-def settlement_of(grant: Grant) -> Settlement:
+def settlement_of(grant: Grant, model: str) -> Settlement:
     now = time.time()
     return Settlement(
         job_id=f"n03w0-{grant.grant_id}",
         grant_id=grant.grant_id,
         lease_id=grant.lease.id,
         user_id=grant.user_id,
-        model=MODEL,
+        model=model,
         engine="vllm",
         node="n03w0",
         outcome="completed",
@@ -153,10 +172,10 @@ async def prepare(control: ControlProcess, number: int) -> list[str]:
     return keys
 
 
-async def load(control: ControlProcess, keys: list[str], options: argparse.Namespace) -> Counts:
+async def load(target: Target, options: argparse.Namespace) -> Counts:
     """Grants at `rate` for `seconds`, and their ends."""
     counts = Counts()
-    brokers = [Broker(control.url, counts) for _ in range(options.brokers)]
+    brokers = [Broker(target, counts) for _ in range(options.brokers)]
     work = (Broker.ask_for_policy, Broker.renew, Broker.settle)
     beside = [asyncio.create_task(run(broker)) for broker in brokers for run in work]
     jobs: set[asyncio.Task[None]] = set()
@@ -165,7 +184,7 @@ async def load(control: ControlProcess, keys: list[str], options: argparse.Names
     while (due := due + random.expovariate(options.rate)) < began + options.seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         seconds = random.expovariate(1 / options.job_seconds)
-        job = random.choice(brokers).job(due, random.choice(keys), seconds)
+        job = random.choice(brokers).job(due, random.choice(target.keys), seconds)
         task = asyncio.create_task(job)
         jobs.add(task)
         number += 1
@@ -198,7 +217,7 @@ async def measure(
     control.start(before=("taskset", "--cpu-list", str(PROXY_CORE)))
     roots = {"control": control.pid} | ({"database": server} if server else {})
     before, began = cpu_seconds(roots), time.perf_counter()
-    counts = await load(control, keys, options)
+    counts = await load(Target(control.url, keys), options)
     took, after = time.perf_counter() - began, cpu_seconds(roots)
     grants = max(1, len(counts.granted))
     cpu = {root: after[root] - before[root] for root in roots}
@@ -211,6 +230,23 @@ async def measure(
     for reason in sorted(set(counts.failed))[:5]:
         print("    failed:", reason)
     print(flush=True)
+
+
+def calibrate(server: PostgresServer) -> None:
+    """What the machine does just now without us."""
+    url = server.fresh().set(drivername="postgresql").render_as_string(False)
+    waits: list[float] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (n INTEGER)")
+        for number in range(200):
+            began = time.perf_counter()
+            connection.execute("INSERT INTO t VALUES (%s)", (number,))
+            waits.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    for _ in range(1_000_000):
+        pass
+    print("machine:", told("commits", waits), end=", ")
+    print(f"loop {(time.perf_counter() - began) * 1e3:.0f} ms, load {os.getloadavg()[0]:.1f}\n")
 
 
 @contextmanager
@@ -254,6 +290,7 @@ def main() -> None:
         if options.database != "sqlite":
             rounds.append(partial(run, "postgresql", options, server))
         for _ in range(options.rounds):
+            calibrate(server)
             for one in rounds:
                 one()
 

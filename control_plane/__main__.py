@@ -36,6 +36,9 @@ from inventory.settings import SettingsError, load_settings
 
 log = logging.getLogger("control_plane")
 
+# The store's thread and the event loop hand over to each other for every grant. The default
+# lets either keep the other waiting for 5 ms.
+_SWITCH_EVERY_S: Final = 0.0005
 _GRACE_S: Final = 5  # requests here take milliseconds; what is still open then is stuck
 
 
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # process as killed by that signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
+    sys.setswitchinterval(_SWITCH_EVERY_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options))

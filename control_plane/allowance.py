@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -11,6 +12,8 @@ Unit = Literal["requests", "tokens"]
 Span = Literal["day", "month"]
 UNITS: Final[tuple[Unit, ...]] = ("requests", "tokens")
 SPANS: Final[tuple[Span, ...]] = ("day", "month")
+
+_DAY_S: Final = 86_400
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,12 @@ def merged(tier: Allowance, own: Allowance) -> Allowance:
 
 def period_of(at: float, span: Span) -> str:
     """The name of the UTC day (`2026-11-21`) or month (`2026-11`) of Unix time `at`."""
-    moment = datetime.fromtimestamp(at, UTC)
+    return _name(int(at // _DAY_S), span)
+
+
+@lru_cache(maxsize=256)
+def _name(day: int, span: Span) -> str:
+    moment = datetime.fromtimestamp(day * _DAY_S, UTC)
     return moment.strftime("%Y-%m-%d" if span == "day" else "%Y-%m")
 
 

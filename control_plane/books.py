@@ -22,6 +22,7 @@ from control_plane.store.grants import (
     add_grants,
     drop_grants,
     idle_grants,
+    is_one_statement,
     keep_renewals,
     open_grants,
 )
@@ -176,8 +177,9 @@ class Books:
 
     async def _keep_fresh(self, calls: list[list[OpenGrant]]) -> list[None]:
         # As they are now: the thread must not see what changes meanwhile.
-        rows = [msgspec.structs.asdict(grant) for fresh in calls for grant in fresh]
-        await self._database.run(lambda c: add_grants(c, rows))
+        fresh = [grant for call in calls for grant in call]
+        rows = [msgspec.structs.asdict(grant) for grant in fresh]
+        await self._database.run(lambda c: add_grants(c, rows), alone=is_one_statement(fresh))
         return [None] * len(calls)
 
     async def _keep_settled(self, settlements: list[Settlement]) -> list[bool]:
@@ -191,7 +193,12 @@ class Books:
         ]
         users = {entry.user_id for entry in settlements}
         try:
-            firsts = await self._database.run(lambda c: self._settle(c, batch, now), durable=True)
+            firsts = await self._database.run(
+                lambda c: self._settle(c, batch, now),
+                durable=True,
+                # Else a conversation is written too.
+                alone=all(entry.session_id is None for entry in settlements),
+            )
         except Exception:
             # It may have been kept all the same.
             self._doubtful |= users

@@ -27,8 +27,10 @@ from control_plane.oidc_provider import OidcProvider
 from control_plane.plane import Plane
 from control_plane.routes.caller import scheme_of
 from control_plane.routes.cookies import set_login, set_session
+from control_plane.routes.pages import for_browsers
 from control_plane.store.audit import Entry, note
 from control_plane.store.enrolment import add_user, free_name, user_of_subject
+from control_plane.web import respond
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ _SEAL: Final = "oidc start"
 
 
 class Oidc:
-    """The routes over one plane. Without a provider they are not there."""
+    """The routes over one plane. Without a provider there is nothing to sign in at."""
 
     def __init__(self, plane: Plane, entrance: Entrance, provider: OidcProvider | None) -> None:
         self._plane = plane
@@ -46,11 +48,16 @@ class Oidc:
         self._provider = provider
 
     def routes(self) -> list[Route]:
-        """Both of them."""
+        """All of them."""
         return [
-            Route("/auth/oidc/start", self.start, methods=["GET"]),
-            Route("/auth/oidc/callback", self.callback, methods=["GET"]),
+            Route("/auth/options", self.options, methods=["GET"]),
+            Route("/auth/oidc/start", for_browsers(self.start), methods=["GET"]),
+            Route("/auth/oidc/callback", for_browsers(self.callback), methods=["GET"]),
         ]
+
+    async def options(self, _: Request) -> Response:
+        """What a sign-in form may offer: `oidc` is where to go for it, null without."""
+        return respond({"oidc": "/auth/oidc/start" if self._provider else None})
 
     async def start(self, request: Request) -> Response:
         """Sends the browser to the issuer."""

@@ -24,12 +24,14 @@ class CommitError(Exception):
 class Work(msgspec.Struct, frozen=True, eq=False):
     """One piece. `deadline` is on the clock of `run_batch`; after it nobody waits any more.
 
-    `durable` work is kept also through the loss of power.
+    `durable` work is kept also through the loss of power. What is `alone` is one statement,
+    harmless when it is done twice, and wants no transaction where none is needed.
     """
 
     run: Callable[[Connection], Any]
     durable: bool
     deadline: float
+    alone: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -53,6 +55,19 @@ def run_batch(
     done = iter(_run(connection, in_time, clock) if in_time else [])
     late = Outcome(error=too_late())
     return [next(done) if work.deadline >= now else late for work in works]
+
+
+def run_alone(connection: Connection, work: Work, clock: Callable[[], float]) -> Outcome:
+    """Runs one piece that is `alone`, and not `durable`, on a server. Raises DBAPIError when
+    the connection is lost; then it may have happened."""
+    if work.deadline < clock():
+        return Outcome(error=too_late())
+    try:
+        return Outcome(work.run(connection))
+    except Exception as error:
+        if is_lost(connection, error):
+            raise
+        return Outcome(error=error)
 
 
 def _run(

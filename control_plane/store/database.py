@@ -14,14 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from contracts.problems import ProblemError
-from control_plane.store.batch import Outcome, Work, run_batch, too_late
+from control_plane.store.batch import Outcome, Work, run_alone, run_batch, too_late
+from control_plane.store.disks import FileDisk, ServerDisk
 from control_plane.store.engines import make_engine
 from control_plane.store.migrate import SchemaError, migrate
 from control_plane.store.reports import Reports
@@ -60,8 +63,10 @@ class Database:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._reports = Reports(url)
         self._engine: Engine | None = None
-        # PostgreSQL syncs for all its connections together, beside other transactions.
-        self._syncing = Syncing(Path(str(url.database))) if _is_file(url) else None
+        file = Path(str(url.database)) if _is_file(url) else None
+        self._syncing = Syncing(FileDisk(file) if file else ServerDisk(url, timeout_s))
+        # A server does what is one statement without a transaction, for less.
+        self._apart = file is None
         self._lock = threading.Lock()
         self._waiting: list[_Call] = []
         self._busy = False
@@ -77,16 +82,15 @@ class Database:
         if engine is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, engine.dispose)
         self._thread.shutdown()
-        if self._syncing is not None:
-            self._syncing.close()
+        self._syncing.close()
 
-    async def run(self, work: Transaction[T], *, durable: bool = False) -> T:
+    async def run(self, work: Transaction[T], *, durable: bool = False, alone: bool = False) -> T:
         """Runs `work` in a transaction: all of it, or nothing when it raises or is late.
 
         It may be run twice: what it does must depend on the database alone.
 
         A commit survives a crash of this process; with `durable` also the loss of power,
-        for what the caller is told has been kept for good.
+        for what the caller is told has been kept for good. `alone`: see Work.
 
         Raises ProblemError 503 after the timeout, or when the database fails: then it may
         have been kept all the same. Raises IntegrityError or DataError for rows that the
@@ -96,7 +100,7 @@ class Database:
             raise _closed()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        entry = Work(work, durable, self._monotonic() + self._timeout_s)
+        entry = Work(work, durable, self._monotonic() + self._timeout_s, alone)
         self._submit(loop, entry, future)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -138,48 +142,67 @@ class Database:
                 self._busy = bool(batch)
             if not batch:
                 return
-            self._tell(loop, batch, self._outcomes([work for work, _ in batch]))
+            for some in self._parts(batch):
+                self._tell(loop, some, *self._outcomes([work for work, _ in some]))
+
+    def _parts(self, batch: list[_Call]) -> list[list[_Call]]:
+        """What is done together, in order."""
+        if not self._apart:
+            return [batch]
+        parts: list[list[_Call]] = []
+        for alone, group in groupby(batch, lambda call: call[0].alone):
+            calls = list(group)
+            parts += [[call] for call in calls] if alone else [calls]
+        return parts
 
     def _tell(
         self,
         loop: asyncio.AbstractEventLoop,
         batch: Sequence[_Call],
         outcomes: Sequence[Outcome],
+        mark: object | None,
     ) -> None:
-        """Those whose commit has to be kept for good hear of it when it is."""
+        """Those whose commit has to be kept for good hear of it when it is. `mark`: the disk
+        that they are to wait for, if they are."""
         now: list[_Told] = []
         synced: list[_Told] = []
         for (work, future), outcome in zip(batch, outcomes, strict=True):
-            waits = self._syncing is not None and work.durable and outcome.error is None
+            waits = mark is not None and work.durable and outcome.error is None
             (synced if waits else now).append((future, outcome))
-        if synced and self._syncing is not None:
-            self._syncing.after(partial(_synced, loop, synced))
+        if synced:
+            self._syncing.after(mark, partial(_synced, loop, synced))
         if now:
             loop.call_soon_threadsafe(_deliver, now)
 
-    def _outcomes(self, works: Sequence[Work]) -> list[Outcome]:
-        """Never raises: the thread must go on whatever happens."""
+    def _outcomes(self, works: Sequence[Work]) -> tuple[list[Outcome], object | None]:
+        """Also the disk that is to be synced after them. Never raises: the thread must go on
+        whatever happens."""
+        mark = self._syncing.mark() if any(work.durable for work in works) else None
         try:
-            return self._try(works)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                return _all_failed(works, error)
+            return self._try(works, beside=mark is not None), mark
         except Exception as error:
-            return _all_failed(works, error)
+            self._syncing.forget()
+            if not (isinstance(error, DBAPIError) and error.connection_invalidated):
+                return _all_failed(works, error), None
         # The server was started anew, or cut an idle connection: that is seen at the next
         # use only, and nothing was committed.
         try:
-            return self._try(works)
+            return self._try(works, beside=False), None
         except Exception as error:
-            return _all_failed(works, error)
+            return _all_failed(works, error), None
 
-    def _try(self, works: Sequence[Work]) -> list[Outcome]:
+    def _try(self, works: Sequence[Work], *, beside: bool) -> list[Outcome]:
+        """`beside`: commits are synced after them."""
         engine, now = self._engine, self._monotonic()
         if engine is None:  # closed while these waited
             return [Outcome(error=_closed()) for _ in works]
         if all(work.deadline < now for work in works):
             return [Outcome(error=too_late()) for _ in works]
+        if beside:
+            works = [msgspec.structs.replace(work, durable=False) for work in works]
         with engine.connect() as connection:
+            if self._apart and len(works) == 1 and works[0].alone and not works[0].durable:
+                return [run_alone(connection, works[0], self._monotonic)]
             return run_batch(connection, works, self._monotonic)
 
     def _prepare(self, now: float) -> None:
@@ -188,6 +211,7 @@ class Database:
             if self.url.database and _is_file(self.url):
                 Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._engine = _migrated(make_engine(self.url, self._timeout_s), now)
+            self._syncing.mark()
         except OSError as error:
             raise StoreError(f"{name}: cannot be opened: {error.strerror}") from error
         except DBAPIError as error:
@@ -211,7 +235,9 @@ def _is_file(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def _synced(loop: asyncio.AbstractEventLoop, told: Sequence[_Told], error: OSError | None) -> None:
+def _synced(
+    loop: asyncio.AbstractEventLoop, told: Sequence[_Told], error: Exception | None
+) -> None:
     if error is not None:
         log.error("the store cannot be synced: %s", error)
         told = [(future, Outcome(error=_failed())) for future, _ in told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,14 @@ _DRIVER: Final = "postgresql+psycopg"
 _ONE_WRITER: Final = 0x6F6B6F6D65
 _WAITED_TOO_LONG: Final = ("55P03", "57014")  # lock_timeout, statement_timeout
 _DURABLE: Final = text("SET LOCAL synchronous_commit = on")
+_READING: Final = {"default_transaction_read_only": "on"}
+_WRITING: Final = {
+    "synchronous_commit": "off",  # but for durable transactions
+    # Every statement goes by a key. What is prepared while a table is empty would read all
+    # of it later on.
+    "enable_seqscan": "off",
+    "jit": "off",
+}
 
 
 class UrlError(Exception):
@@ -49,7 +57,15 @@ def make_engine(url: URL, timeout_s: float, *, reading: bool = False) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, timeout_s, reading)
-    return _postgres(url, timeout_s, reading)
+    engine = _postgres(url, timeout_s, _READING if reading else _WRITING)
+    if not reading:
+        event.listen(engine, "connect", _be_the_only_one)
+    return engine
+
+
+def make_syncing_engine(url: URL, timeout_s: float) -> Engine:
+    """One of a PostgreSQL whose commits wait for the disk; it writes nothing of its own."""
+    return _postgres(url, timeout_s, {})
 
 
 @contextmanager
@@ -83,21 +99,16 @@ def is_lost(connection: Connection, error: Exception) -> bool:
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """An `INSERT` that can say `ON CONFLICT`, which both have but SQLAlchemy's own has not."""
-    return insert_for(connection.dialect.name, table)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
-def insert_for(dialect: str, table: Table) -> Any:
-    """The same by the name of the dialect."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-
-
-def _postgres(url: URL, timeout_s: float, reading: bool) -> Engine:
+def _postgres(url: URL, timeout_s: float, chosen: Mapping[str, str]) -> Engine:
     milliseconds = max(1, int(timeout_s * 1000))
     options = {
         "statement_timeout": milliseconds,
         "lock_timeout": milliseconds,
-        "synchronous_commit": "off",  # but for durable transactions
-        "default_transaction_read_only": "on" if reading else "off",
+        **chosen,
         # What a session of ours that was cut off holds must not stand in our own way for long.
         "idle_in_transaction_session_timeout": 10_000,
         "tcp_keepalives_idle": 5,
@@ -116,10 +127,16 @@ def _postgres(url: URL, timeout_s: float, reading: bool) -> Engine:
             "application_name": "okome-control-plane",
             "keepalives_idle": 5,
             "tcp_user_timeout": 5000,
+            # The driver must not begin transactions by itself: it would ask twice for what
+            # is one statement.
+            "autocommit": True,
         },
     )
-    if not reading:
-        event.listen(engine, "connect", _be_the_only_one)
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
     return engine
 
 

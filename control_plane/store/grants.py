@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from control_plane.holdings import OpenGrant
 from control_plane.store.schema import grants
+from control_plane.store.statements import add_grants_statement, run_statement
 
 _ADD = insert(grants)
 _RENEW = (
@@ -27,7 +28,15 @@ def add_grants(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     again = [row["lease_id"] for row in rows if row["lease_id"] == row["id"]]
     if again:
         connection.execute(delete(grants).where(grants.c.lease_id.in_(again)))
-    connection.execute(_ADD, rows)
+    if connection.dialect.name == "postgresql":
+        run_statement(connection, add_grants_statement(), rows=rows)
+    else:
+        connection.execute(_ADD, rows)
+
+
+def is_one_statement(grants: Sequence[OpenGrant]) -> bool:
+    """May `add_grants` stand without a transaction, and be done twice?"""
+    return all(grant.requests for grant in grants)
 
 
 def keep_renewals(connection: Connection, ids: Sequence[str], until: float) -> None:

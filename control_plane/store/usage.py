@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert
 
 from contracts.grants import Settlement
 from control_plane.allowance import SPANS, period_of
-from control_plane.store.engines import insert_for
 from control_plane.store.schema import grants, settlements, usage
+from control_plane.store.statements import run_statement, settle_statement
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,17 +32,41 @@ def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list
     whether it was the first.
     """
     distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
-    rows = [_row(entry.settlement, now) for entry in distinct.values()]
-    firsts = set(connection.scalars(_log(connection.dialect.name), rows))
-    _add_up(connection, [entry for job_id, entry in distinct.items() if job_id in firsts])
     ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
-    if ended:
-        connection.execute(_END, {"ids": ended})
+    if connection.dialect.name == "postgresql":
+        firsts = _settle_at_once(connection, list(distinct.values()), ended, now)
+    else:
+        firsts = _settle_by_steps(connection, distinct, ended, now)
     found: list[bool] = []
     for entry in batch:
         found.append(entry.settlement.job_id in firsts)
         firsts.discard(entry.settlement.job_id)
     return found
+
+
+def _settle_at_once(
+    connection: Connection, entries: Sequence[Settled], ended: Sequence[str], now: float
+) -> set[str]:
+    rows = [
+        _row(entry.settlement, now)
+        | {
+            "used": used_tokens(entry.settlement),
+            "periods": [period_of(entry.granted_at, span) for span in SPANS],
+        }
+        for entry in entries
+    ]
+    return {job for (job,) in run_statement(connection, settle_statement(), rows=rows, ended=ended)}
+
+
+def _settle_by_steps(
+    connection: Connection, entries: Mapping[str, Settled], ended: Sequence[str], now: float
+) -> set[str]:
+    rows = [_row(entry.settlement, now) for entry in entries.values()]
+    firsts = set(connection.scalars(_LOG, rows))
+    _add_up(connection, [entry for job_id, entry in entries.items() if job_id in firsts])
+    if ended:
+        connection.execute(_END, {"ids": ended})
+    return firsts
 
 
 def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
@@ -58,29 +82,22 @@ def _add_up(connection: Connection, fresh: Sequence[Settled]) -> None:
         {"user_id": user_id, "period": period, "requests": requests, "tokens": tokens}
         for (user_id, period), (requests, tokens) in sums.items()
     ]
-    connection.execute(_add(connection.dialect.name), rows)
+    connection.execute(_ADD, rows)
 
 
 # Made once: to build a statement costs more than to run it.
 _END = delete(grants).where(grants.c.id.in_(bindparam("ids", expanding=True)))
 
 
-@cache
-def _log(dialect: str) -> Any:
-    statement = insert_for(dialect, settlements).on_conflict_do_nothing()
-    return statement.returning(settlements.c.job_id)
-
-
-@cache
-def _add(dialect: str) -> Any:
-    statement = insert_for(dialect, usage)
-    return statement.on_conflict_do_update(
-        index_elements=["user_id", "period"],
-        set_={
-            "requests": usage.c.requests + statement.excluded.requests,
-            "tokens": usage.c.tokens + statement.excluded.tokens,
-        },
-    )
+_LOG = insert(settlements).on_conflict_do_nothing().returning(settlements.c.job_id)
+_INSERT = insert(usage)
+_ADD = _INSERT.on_conflict_do_update(
+    index_elements=["user_id", "period"],
+    set_={
+        "requests": usage.c.requests + _INSERT.excluded.requests,
+        "tokens": usage.c.tokens + _INSERT.excluded.tokens,
+    },
+)
 
 
 def used_tokens(settlement: Settlement) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, Final
 import httpx
 
 from inventory.load import load_cluster
+from inventory.tls import client_context, tls_files
 from okome.admin.options import Where
 from okome.commands import paths_of
 from okome.errors import OkomeError
@@ -20,7 +22,13 @@ _TIMEOUT_S: Final = 15.0
 class Admin:
     """One control plane, with the admin's key. Methods raise OkomeError. A context manager."""
 
-    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        transport: httpx.BaseTransport | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=f"{self._url}/internal/v1/admin",
@@ -28,6 +36,7 @@ class Admin:
             timeout=_TIMEOUT_S,
             trust_env=False,
             transport=transport,
+            verify=tls or True,
         )
 
     def __enter__(self) -> Admin:
@@ -80,19 +89,37 @@ class Admin:
 
 
 def connect(where: Where) -> Admin:
-    """The control plane that is meant. Raises OkomeError where there is none to be found."""
-    url = where.url
+    """The control plane that is meant, by mutual TLS where the credentials have certificates.
+
+    Raises OkomeError where there is none to be found, or they cannot be used.
+    """
+    url, directory = where.url, credentials_of(where)
+    tls = _tls(directory)
     if url is None:
         running = paths_of(where.inventory).inventory
         if not running.exists():
             raise OkomeError("OKOME is not running; start it with `okome up`, or name one by --url")
         url = load_cluster(running).control_url
-    return Admin(url, _key(credentials_of(where) / "admin_key"))
+    if tls is not None and url.startswith("http://"):
+        # Nothing else is spoken there, and the key must not go out without it.
+        url = f"https://{url.removeprefix('http://')}"
+    return Admin(url, _key(directory / "admin_key"), tls=tls)
 
 
 def credentials_of(where: Where) -> Path:
     """The credentials directory that is meant."""
     return where.credentials or paths_of(where.inventory).credentials
+
+
+def _tls(directory: Path) -> ssl.SSLContext | None:
+    files = tls_files(directory)
+    try:
+        return client_context(files) if files else None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OkomeError(
+            f"tls_cert, tls_key and tls_ca in {directory} cannot be used: {reason}"
+        ) from error
 
 
 def _key(path: Path) -> str:

@@ -27,7 +27,8 @@ Credentials = Annotated[
         "--credentials",
         envvar="OKOME_CREDENTIALS",
         metavar="DIR",
-        help="Directory with the file admin_key; default: that of the cluster.",
+        help="Directory with the file admin_key, and tls_cert, tls_key and tls_ca where the "
+        "control plane wants mutual TLS; default: that of the cluster.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -11,6 +11,7 @@ import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import URL, Connection, select
+from starlette.routing import BaseRoute
 
 from contracts.grants import EngineKind, Settlement, Usage
 from control_plane.app import build_app
@@ -37,6 +38,16 @@ HOST = "http://okome.test"
 CHEAP = argon2.profiles.CHEAPEST
 # One end in each of the two wires.
 CONTINUED = b'data: {"choices":[{"finish_reason":"length"}]}\n{"done":true}\n'
+
+
+def code_of(response: httpx.Response) -> str:
+    """The stable code of a refusal; asserts that it is a whole problem."""
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == response.status_code
+    assert problem["title"]
+    assert problem["detail"]
+    return str(problem["code"])
 
 
 class Clock:
@@ -72,8 +83,11 @@ class Engines(httpx.AsyncBaseTransport):
 class Harness:
     """A running control plane and ways to call it."""
 
-    def __init__(self, plane: Plane, client: httpx.AsyncClient, engines: Engines) -> None:
+    def __init__(
+        self, plane: Plane, client: httpx.AsyncClient, engines: Engines, routes: list[BaseRoute]
+    ) -> None:
         self.plane = plane
+        self.routes = routes
         self.client = client
         self.engines = engines
 
@@ -233,6 +247,6 @@ async def running(
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url=HOST) as client,
         ):
-            yield Harness(app.state.plane, client, engines)
+            yield Harness(app.state.plane, client, engines, list(app.routes))
     finally:
         await database.close()

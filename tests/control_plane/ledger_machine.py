@@ -47,11 +47,13 @@ class Faulty(Database):
 
     fault: Fault = None
 
-    async def run(self, work: Transaction[Any], *, durable: bool = False) -> Any:
+    async def run(
+        self, work: Transaction[Any], *, durable: bool = False, alone: bool = False
+    ) -> Any:
         fault, self.fault = self.fault, None
         if fault == "refused":
             raise ProblemError("control_plane_unavailable", "refused")
-        result = await super().run(work, durable=durable)
+        result = await super().run(work, durable=durable, alone=alone)
         if fault == "unheard":
             raise ProblemError("control_plane_unavailable", "unheard")
         return result

@@ -200,3 +200,23 @@ async def test_a_session_that_ends_while_sending(new_chat: Any, wire: ScriptedWi
     await chat.finished()
     await expect(chat.prose).to_have_text("here")
     assert len({seen.key for seen in wire.of("/v1/jobs")}) == 1
+
+
+async def test_where_there_is_an_issuer_the_form_leads_to_it(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    wire.signed_in = False
+    wire.oidc = "/auth/oidc/start"
+    chat = await new_chat(ready=False)
+    link = chat.page.get_by_role("link", name="OpenID Connect")
+    await expect(link).to_have_attribute("href", "/auth/oidc/start")
+
+
+async def test_without_an_issuer_the_form_leads_nowhere_else(
+    new_chat: Any, wire: ScriptedWire
+) -> None:
+    wire.signed_in = False
+    chat = await new_chat(ready=False)
+    await wire.request("/auth/options")
+    await expect(chat.page.get_by_label("API key")).to_be_focused()
+    await expect(chat.page.get_by_role("link", name="OpenID Connect")).to_have_count(0)

@@ -96,6 +96,7 @@ class ControlProcess:
         pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         secrets = {
             "service_key": SERVICE_KEY,
+            "admin_key": ADMIN_KEY,
             "api_key": API_KEY,
             "session_key": pem.decode(),
             "data_key": DATA_KEY_TEXT,

@@ -66,6 +66,7 @@ class ScriptedWire:
         self.signed_in = True
         self.control_plane = True
         self.api_key = "ok_right"
+        self.oidc: str | None = None
         self.password = ("rin", "a good password")
         self.user = "rin"
         self.expires_at: float | None = None
@@ -193,6 +194,12 @@ class ScriptedWire:
         await self._note(request)
         return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
 
+    async def _options(self, request: Request) -> Response:
+        await self._note(request)
+        if not self.control_plane:
+            return problem(503, "control_plane_unavailable", {"Retry-After": "1"})
+        return JSONResponse({"oidc": self.oidc})
+
     async def _login(self, request: Request) -> Response:
         body = await request.json()
         await self._note(request, body=body)
@@ -273,6 +280,7 @@ class ScriptedWire:
                 Route("/v1/telemetry", self._telemetry, methods=["POST"]),
                 Route("/v1/enter", self._enter, methods=["POST"]),
                 Route("/auth/enter", self._enter_for_long, methods=["POST"]),
+                Route("/auth/options", self._options),
                 Route("/auth/login", self._login, methods=["POST"]),
                 Route("/auth/logout", self._logout, methods=["POST"]),
                 Route("/auth/refresh", self._refresh, methods=["POST"]),

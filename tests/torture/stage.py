@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,22 @@ SETTINGS = ("streams_per_user=10000", "log_ttl=7200", "heartbeat=2")
 
 
 @contextmanager
-def stage(rate: float | None, *, replicated: bool = False) -> Iterator[tuple[Cluster, Any]]:
+def stage(
+    rate: float | None, *, replicated: bool = False, settings: Mapping[str, object] | None = None
+) -> Iterator[tuple[Cluster, Any]]:
     """A running cluster, and what kills its engine and starts it again.
 
     `rate`: tokens a second of a synthetic engine; None for the embedded one, which the
-    supervisor itself starts again. `replicated`: its log is a Redis Cluster.
+    supervisor itself starts again. `replicated`: its log is a Redis Cluster. `settings`: more
+    of them.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="okome-torture-"))
         source = LOCAL.with_name("local-replicated.yml") if replicated else LOCAL
         net = f"127.92.{os.getpid() % 250}."
         cluster = Cluster(Path(directory), net, source=source)
-        arguments = [part for setting in SETTINGS for part in ("--set", setting)]
+        wanted = [*SETTINGS, *(f"{name}={value}" for name, value in (settings or {}).items())]
+        arguments = [part for setting in wanted for part in ("--set", setting)]
         kill = None
         if rate is not None:
             engine = stack.enter_context(SyntheticEngine(rate))

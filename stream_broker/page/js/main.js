@@ -48,6 +48,7 @@ function makeViews(app) {
         fields: { key: byId("api-key"), name: byId("name"), password: byId("password") },
         problem: byId("sign-in-problem"),
         button: byId("sign-in-button"),
+        elsewhere: byId("sign-in-elsewhere"),
       },
       {
         remembered: app.store.way,

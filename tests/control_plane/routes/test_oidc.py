@@ -137,6 +137,29 @@ async def test_the_start_is_kept_in_a_private_cookie(start: Start, settings: lis
         assert query["redirect_uri"] == [HOST.replace("http", "https") + "/auth/oidc/callback"]
 
 
+async def test_a_sign_in_form_is_told_where_to_go(
+    start: Start, control: Harness, settings: list[str]
+) -> None:
+    assert (await control.client.get("/auth/options")).json() == {"oidc": None}
+    async with start(*settings) as with_issuer:
+        found = (await with_issuer.client.get("/auth/options")).json()
+        assert (await with_issuer.client.get(found["oidc"])).status_code == 303
+
+
+@pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml;q=0.9", "Text/HTML; q=0.5"])
+async def test_a_person_is_shown_a_page_and_a_program_a_problem(
+    start: Start, settings: list[str], accept: str
+) -> None:
+    async with start(*settings) as control:
+        page = await control.client.get("/auth/oidc/callback?code=x", headers={"Accept": accept})
+        assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert page.headers["www-authenticate"] == "Bearer"
+        assert page.headers["content-security-policy"] == "default-src 'none'"
+        assert '<a href="/">' in page.text
+        told = await control.client.get("/auth/oidc/callback?code=x")
+        assert told.headers["content-type"] == "application/problem+json"
+
+
 async def test_without_an_issuer_there_is_nothing(control: Harness) -> None:
     for path in ("/auth/oidc/start", "/auth/oidc/callback"):
         assert (await control.client.get(path)).status_code == 404

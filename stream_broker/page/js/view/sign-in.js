@@ -4,8 +4,8 @@ import * as api from "../wire/api.js";
 
 export class SignIn {
   /** `ways`: the radio buttons `key` and `password`; `fields`: `key`, `name`, `password`. */
-  constructor({ view, app, form, ways, parts, fields, problem, button }, { remembered, onSignedIn, onWay }) {
-    Object.assign(this, { view, app, form, ways, parts, fields, problem, button, onSignedIn, onWay });
+  constructor({ view, app, form, ways, parts, fields, problem, button, elsewhere }, { remembered, onSignedIn, onWay }) {
+    Object.assign(this, { view, app, form, ways, parts, fields, problem, button, elsewhere, onSignedIn, onWay });
     form.addEventListener("submit", (event) => this.#submitted(event));
     for (const [way, radio] of Object.entries(ways)) radio.addEventListener("change", () => this.#chosen(way));
     this.#show(remembered === "password" ? "password" : "key");
@@ -16,6 +16,7 @@ export class SignIn {
     this.app.hidden = true;
     this.problem.textContent = message;
     this.#first.focus();
+    this.#offerElsewhere();
   }
 
   hide() {
@@ -44,6 +45,18 @@ export class SignIn {
       part.hidden = name !== way;
       // What is not shown is neither asked for nor sent.
       part.disabled = name !== way;
+    }
+  }
+
+  async #offerElsewhere() {
+    if (this.elsewhere.href) return;
+    try {
+      const { oidc } = await api.signInOptions();
+      if (!oidc) return;
+      this.elsewhere.href = oidc;
+      this.elsewhere.hidden = false;
+    } catch {
+      // The form works without; it is asked again when it is shown again.
     }
   }
 

@@ -57,6 +57,9 @@ export async function enter(token) {
 }
 
 /** `{api_key}` or `{name, password}`. */
+/** `oidc`: the page that signs in at an issuer, null where there is none. */
+export const signInOptions = () => call("GET", "/auth/options");
+
 export const login = (credentials) => call("POST", "/auth/login", { json: credentials });
 
 /** `everywhere`: on all devices of the person. */
