@@ -100,7 +100,6 @@ class ControlProcess:
             "api_key": API_KEY,
             "session_key": pem.decode(),
             "data_key": DATA_KEY_TEXT,
-            "admin_key": ADMIN_KEY,
         }
         if database is not None:
             secrets["database_url"] = database.set(drivername="postgresql").render_as_string(False)
