@@ -1,0 +1,77 @@
+"""What the policy says about placing, as the placing wants it: frozen, made once for each
+policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from contracts.grants import EngineTarget
+from control_plane.fleet.servers import Seat, Server
+from control_plane.policy_document import EngineRules, GpuRules, OverloadRules, TierRules
+
+_NO_TIER: Final = TierRules()
+
+
+class ModelPlaces(msgspec.Struct, frozen=True, kw_only=True):
+    """A public model and its places. `context` in tokens, None: as its engines tell;
+    `capabilities` None: what its engines say of themselves."""
+
+    id: str
+    seats: tuple[Seat, ...]
+    context: int | None = None
+    capabilities: frozenset[str] | None = None
+    tiers: frozenset[str] | None = None
+    smaller: str | None = None
+
+    @property
+    def targets(self) -> tuple[EngineTarget, ...]:
+        """Its engines, in order of preference."""
+        return tuple(seat.target for seat in self.seats)
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one engine is given. `slots` None: as many as it says itself."""
+
+    slots: int | None = None
+    gpu_name: str = ""
+    gpu: GpuRules | None = None
+
+
+_NO_SHARE: Final = Share()
+
+
+class PlacingRules(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `shares` by the engines' names. `bounded`: whether engines can be full:
+    without a policy file they queue by themselves, as long as they will."""
+
+    models: Mapping[str, ModelPlaces]
+    shares: Mapping[str, Share] = {}
+    tiers: Mapping[str, TierRules] = {}
+    overload: OverloadRules = OverloadRules()
+    bounded: bool = True
+
+    def tier(self, name: str) -> TierRules:
+        """What is said of a tier."""
+        return self.tiers.get(name, _NO_TIER)
+
+    def share_of(self, server: Server) -> Share:
+        """What an engine is given."""
+        return self.shares.get(server.name, _NO_SHARE)
+
+    def resources(self, places: ModelPlaces) -> frozenset[str]:
+        """The engines and GPUs of a model: two models that share one may be in each other's
+        way."""
+        servers = [seat.server for seat in places.seats]
+        gpus = [self.share_of(server).gpu_name for server in servers]
+        return frozenset([*(server.url for server in servers), *filter(None, gpus)])
+
+
+def shares_of(engines: Mapping[str, EngineRules], gpus: Mapping[str, GpuRules]) -> dict[str, Share]:
+    """What each engine is given, of these parts of a policy."""
+    return {
+        name: Share(rules.slots, rules.gpu or "", gpus.get(rules.gpu or ""))
+        for name, rules in engines.items()
+    }
