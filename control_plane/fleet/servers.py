@@ -6,7 +6,7 @@ asked for elsewhere (`control_plane/engines.py`) and only looked up here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -57,12 +57,13 @@ class Server(msgspec.Struct, kw_only=True):
 
 class Seat(msgspec.Struct, frozen=True):
     """A model on an engine. Those of a model with the same `rank` are equally good: they
-    follow each other in its list and are of one kind."""
+    follow each other in its list and are of one kind. `context` in tokens, None: unbounded."""
 
     target: EngineTarget
     server: Server
     probe: str
     rank: int = 0
+    context: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -87,14 +88,19 @@ class Fleet:
         self._reported: dict[tuple[str, str, str], float] = {}
         self._drained: frozenset[str] = frozenset()
 
-    def seats(self, targets: Iterable[EngineTarget]) -> tuple[Seat, ...]:
-        """The places of a model, in its order of preference; engines are met here."""
+    def seats(
+        self, targets: Iterable[EngineTarget], contexts: Sequence[int] = ()
+    ) -> tuple[Seat, ...]:
+        """The places of a model, in its order of preference; engines are met here.
+        `contexts`: what the inventory says of each, in tokens."""
         found: list[Seat] = []
         rank = -1
-        for target in targets:
+        for number, target in enumerate(targets):
             if not found or found[-1].target.kind != target.kind:
                 rank += 1
-            found.append(Seat(target, self._meet(target), probe_url(target), rank))
+            # One shot has no context that grows.
+            told = contexts[number] if contexts and target.kind != "tf_serving" else None
+            found.append(Seat(target, self._meet(target), probe_url(target), rank, told))
         return tuple(found)
 
     def keep(self, urls: Iterable[str]) -> None:
@@ -141,12 +147,13 @@ class Fleet:
         return loaded is not None and not loaded & names_of(seat.target.model)
 
     def context_of(self, seat: Seat) -> int | None:
-        """Tokens that fit, as the engine tells; None: it does not."""
+        """Tokens that fit, as the inventory and the engine tell; None: neither does."""
         contexts = seat.server.offer.contexts
         if not contexts:
-            return None
+            return seat.context
         told = [contexts[name] for name in names_of(seat.target.model) if name in contexts]
-        return min(told) if told else contexts.get("")
+        told += [limit for limit in (contexts.get(""), seat.context) if limit is not None]
+        return min(told, default=None)
 
     def powers_of(self, seat: Seat) -> Powers:
         """What the model can there."""
@@ -183,6 +190,19 @@ class Fleet:
         if (server := self.servers.get(url)) is not None:
             server.offer = offer
 
+    def loaded(self, url: str, models: frozenset[str] | None, contexts: Mapping[str, int]) -> None:
+        """The models that an engine has in memory, with the contexts they were loaded with."""
+        if (server := self.servers.get(url)) is not None:
+            told = server.offer.contexts | dict(contexts)
+            server.offer = msgspec.structs.replace(server.offer, loaded=models, contexts=told)
+
+    def limited(self, url: str, model: str, context: int | None) -> None:
+        """The longest context of a model, unless it is loaded with another."""
+        server = self.servers.get(url)
+        if server is not None and context is not None:
+            told = {model: context} | server.offer.contexts
+            server.offer = msgspec.structs.replace(server.offer, contexts=told)
+
     def empowered(self, url: str, model: str, powers: Powers) -> None:
         """What a model can there; "" for whatever it has."""
         if (server := self.servers.get(url)) is not None:
@@ -205,11 +225,10 @@ class Fleet:
 
     # What brokers saw.
 
-    def reported(
-        self, node: str, base_url: str, model: str, fault: EngineFault, now: float
-    ) -> bool:
-        """An attempt that has failed; False for an engine that nobody knows."""
-        url = base_url.rstrip("/")
+    def reported(self, report: EngineReport, now: float) -> bool:
+        """An attempt has failed; False for an engine that nobody knows."""
+        node, url = report.node, report.base_url.rstrip("/")
+        model, fault = report.model, report.fault
         server = self.servers.get(url)
         if server is None:
             return False

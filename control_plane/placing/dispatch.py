@@ -240,6 +240,7 @@ class Dispatcher:
             model=places.id,
             url=seat.server.url,
             targets=found.targets,
+            since=now,
             gpu=share.gpu_name or None,
             trial=found.trial,
         )

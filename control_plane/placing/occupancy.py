@@ -20,13 +20,14 @@ _WRITING: Final = 0.0
 
 
 class Held(msgspec.Struct, kw_only=True):
-    """A job at an engine. `gpu`: that it works on; `unfetched_at`: since when its broker,
+    """A job at an engine `since` then (Unix seconds). `gpu`: that it works on; `unfetched_at`: since when its broker,
     which waited, has not come for it; `trial`: it tries an engine that has failed."""
 
     grant: OpenGrant
     model: str
     url: str
     targets: tuple[EngineTarget, ...]
+    since: float = 0.0
     gpu: str | None = None
     trial: bool = False
     unfetched_at: float | None = None
