@@ -41,13 +41,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of it. With a `turn` it waits, and `targets` are those that it may get."""
+    """What becomes of it. With a `turn` it waits, and `targets` are those that it may get.
+    `smaller`: the model is not the one that was asked for."""
 
     model: str
     targets: tuple[EngineTarget, ...]
     max_tokens: int
     notices: tuple[Told, ...] = ()
     turn: Turn | None = None
+    smaller: bool = False
 
 
 class Counts:
@@ -70,7 +72,7 @@ class Dispatcher:
         self.waiting = Waiting(self.occupancy.running)
         self.affinities = Affinities()
         self.counts = Counts()
-        self.to_warm: dict[str, EngineTarget] = {}
+        self._cold: dict[str, EngineTarget] = {}
         self._ttl = waiter_ttl_s
         self._refused: OrderedDict[str, None] = OrderedDict()
         # Jobs that waited and were given a place, until their brokers have come for it.
@@ -98,7 +100,7 @@ class Dispatcher:
                     message=f"{places.id} is overloaded: {smaller.id} answers instead",
                 )
                 decision = self._shortened(question, smaller.id, answer.targets, 0.0)
-                return msgspec.structs.replace(decision, notices=(told,))
+                return msgspec.structs.replace(decision, notices=(told,), smaller=True)
         return self._queue(places, question, found, now)
 
     def turn(self, grant_id: str, now: float) -> TurnAnswer | None:
@@ -112,7 +114,6 @@ class Dispatcher:
             self._advance(now)
         held = self.occupancy.get(grant_id)
         if held is not None:
-            held.unfetched_at = None
             self._called.pop(grant_id, None)
             return TurnAnswer(engine=held.targets[0], fallbacks=list(held.targets[1:]))
         if grant_id in self._refused:
@@ -157,6 +158,11 @@ class Dispatcher:
             self._advance(now)
         return held
 
+    def take_cold(self) -> list[EngineTarget]:
+        """Engines that were passed over because they would have to load the model, once."""
+        cold, self._cold = list(self._cold.values()), {}
+        return cold
+
     def tick(self, now: float) -> None:
         """What time alone brings about; to be called some times a second."""
         for grant_id in self.occupancy.expired(now):
@@ -191,7 +197,6 @@ class Dispatcher:
         held = self.occupancy.get(question.grant.id)
         if held is None:
             return Full(found.targets, may_wait=True)
-        held.unfetched_at = None
         self._called.pop(question.grant.id, None)
         return Placed(held.targets, "queued")
 
@@ -251,7 +256,7 @@ class Dispatcher:
         if found.trial:
             self.fleet.begin_trial(seat.key, now)
         if found.warm is not None:
-            self.to_warm[found.warm.base_url] = found.warm
+            self._cold[found.warm.base_url] = found.warm
         return held
 
     def _smaller(self, places: ModelPlaces, tier: str) -> list[ModelPlaces]:
@@ -365,8 +370,7 @@ class Dispatcher:
         if isinstance(found, Full):
             return False
         self.waiting.leave(waiter.grant.id)
-        held = self._take(waiter.grant, places, found, now, waiter.job)
-        held.unfetched_at = now
+        self._take(waiter.grant, places, found, now, waiter.job)
         self._called[waiter.grant.id] = waiter
         return True
 

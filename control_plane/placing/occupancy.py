@@ -20,8 +20,8 @@ _WRITING: Final = 0.0
 
 
 class Held(msgspec.Struct, kw_only=True):
-    """A job at an engine `since` then (Unix seconds). `gpu`: that it works on; `unfetched_at`: since when its broker,
-    which waited, has not come for it; `trial`: it tries an engine that has failed."""
+    """A job at an engine `since` then (Unix seconds). `gpu`: that it works on; `trial`: it
+    tries an engine that has failed."""
 
     grant: OpenGrant
     model: str
@@ -30,7 +30,6 @@ class Held(msgspec.Struct, kw_only=True):
     since: float = 0.0
     gpu: str | None = None
     trial: bool = False
-    unfetched_at: float | None = None
 
 
 class Occupancy:
@@ -83,14 +82,6 @@ class Occupancy:
             grant_id
             for grant_id, held in self._jobs.items()
             if held.grant.lease_until != _WRITING and held.grant.lease_until <= now
-        ]
-
-    def unfetched(self, before: float) -> list[Held]:
-        """Jobs that waited, were given a place earlier than that, and have not come for it."""
-        return [
-            held
-            for held in self._jobs.values()
-            if held.unfetched_at is not None and held.unfetched_at < before
         ]
 
     def _count(self, held: Held, by: int) -> None:

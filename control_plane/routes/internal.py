@@ -24,6 +24,7 @@ from control_plane.auth import is_service, unauthenticated
 from control_plane.granting import Granting
 from control_plane.plane import Plane
 from control_plane.policy import KeptSnapshot, etag, matches
+from control_plane.routes.placing import Placing
 from control_plane.settlements import check_name
 from control_plane.settling import Settling
 from control_plane.web import decode, respond
@@ -51,6 +52,7 @@ class Internal:
         self._plane = plane
         self._granting = Granting(plane)
         self._settling = Settling(plane)
+        self._placing = Placing(plane)
         self._kept = KeptSnapshot()
 
     def routes(self) -> list[Route]:
@@ -58,6 +60,8 @@ class Internal:
         table: list[tuple[str, str, Endpoint]] = [
             ("POST", "/grants", self.grant),
             ("POST", "/grants/batch", self.grant_many),
+            ("POST", "/grants/{grant_id}/turn", self._placing.turn),
+            ("POST", "/engines/reports", self._placing.report),
             ("POST", "/leases/renew", self.renew_many),
             ("POST", "/leases/acquire", self.acquire_many),
             ("POST", "/leases/{lease_id}/renew", self.renew),

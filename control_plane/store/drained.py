@@ -11,7 +11,7 @@ from control_plane.store.schema import drained_engines
 def all_drained(connection: Connection) -> dict[str, float]:
     """Each and since when, Unix seconds."""
     rows = connection.execute(select(drained_engines))
-    return {name: drained_at for name, drained_at in rows}
+    return {row.name: row.drained_at for row in rows}
 
 
 def drain(connection: Connection, name: str, now: float) -> None:
