@@ -109,14 +109,14 @@ class Waiting:
         return -rank, self._running(user), self._served.get(user, 0.0), waiter.joined
 
     def _fairly(self, model: str) -> list[tuple[tuple[int, float, float, str], Waiter]]:
-        """As if all were of one priority: each user's first job before anybody's second."""
+        """Of each priority, each user's first job before anybody's second."""
         waiting = sorted(self._models.get(model, {}).values(), key=lambda w: w.joined)
-        before: Counter[str] = Counter()
+        before: Counter[tuple[str, int]] = Counter()
         found = []
         for waiter in waiting:
             user = waiter.grant.user_id
-            share = self._running(user) + before[user]
-            before[user] += 1
+            share = self._running(user) + before[(user, waiter.priority)]
+            before[(user, waiter.priority)] += 1
             served = self._served.get(user, 0.0)
             found.append(((share, served, waiter.joined, waiter.grant.id), waiter))
         return sorted(found, key=lambda pair: pair[0])
