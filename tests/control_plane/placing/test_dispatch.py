@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from contracts.grants import EngineReport, Settlement, Usage
 from contracts.problems import ProblemError
 from control_plane.fleet.readings import Load, Offer
@@ -19,11 +21,9 @@ def names(decision: Decision) -> list[str]:
 
 
 def refusal(place: Place, question: Question, now: float) -> ProblemError:
-    try:
+    with pytest.raises(ProblemError) as caught:
         place.dispatcher.decide(question, now)
-    except ProblemError as problem:
-        return problem
-    raise AssertionError("it was not refused")
+    return caught.value
 
 
 def settlement(question: Question, code: str | None = None, engine: str = "vllm") -> Settlement:
@@ -123,12 +123,9 @@ def test_whoever_waited_for_too_long_is_told_and_told_again() -> None:
     place.dispatcher.decide(running, 0.0)
     place.dispatcher.decide(waiting, 0.0)
     for now in (10.0, 10.1):
-        try:
+        with pytest.raises(ProblemError, match="overloaded") as caught:
             place.dispatcher.turn(waiting.grant.id, now)
-        except ProblemError as problem:
-            assert (problem.code, problem.retry_after) == ("overloaded", 7)
-        else:
-            raise AssertionError("it waits on")
+        assert caught.value.retry_after == 7
     assert len(place.dispatcher.waiting) == 0
 
 
@@ -142,12 +139,8 @@ def test_a_full_queue_sends_away_whoever_would_be_served_last() -> None:
     assert (problem.code, problem.retry_after) == ("overloaded", 3)
     high = place.question(tier="pro", user="p")
     assert dispatcher.decide(high, 0.2).turn is not None
-    try:
+    with pytest.raises(ProblemError, match="overloaded"):
         dispatcher.turn(low.grant.id, 0.3)
-    except ProblemError as told:
-        assert told.code == "overloaded"
-    else:
-        raise AssertionError("it waits on")
     assert dispatcher.waiting.length("m") == 1
 
 
@@ -257,9 +250,7 @@ def test_an_engine_that_lies_is_out_after_its_faults_and_tried_before_it_is_back
     place.put(True, "tf", "s")
     for moment in (0.1, 0.2, 0.3):
         assert names(place.dispatcher.decide(place.question("s"), moment)) == ["tf"]
-        report = EngineReport(
-            node="n03w0", base_url="http://tf/", model="s", fault="engine_error"
-        )
+        report = EngineReport(node="n03w0", base_url="http://tf/", model="s", fault="engine_error")
         assert place.fleet.reported(report, moment)
     assert refusal(place, place.question("s"), 0.4).code == "no_engine"
     trial = place.question("s")

@@ -51,9 +51,7 @@ class Machine(RuleBasedStateMachine):
         try:
             decision = self.dispatcher.decide(question, self.now)
         except ProblemError as problem:
-            assert problem.code in ("overloaded", "no_engine")
-            assert self.dispatcher.occupancy.get(question.grant.id) is None
-            assert self.dispatcher.waiting.get(question.grant.id) is None
+            self.check_refusal(problem, question.grant.id)
             return
         if decision.turn is None:
             self.running[question.grant.id] = question
@@ -61,6 +59,11 @@ class Machine(RuleBasedStateMachine):
             assert tier != "impatient"
             assert decision.turn.position >= 1
             self.waiting[question.grant.id] = question
+
+    def check_refusal(self, problem: ProblemError, grant_id: str) -> None:
+        assert problem.code in ("overloaded", "no_engine")
+        assert self.dispatcher.occupancy.get(grant_id) is None
+        assert self.dispatcher.waiting.get(grant_id) is None
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

@@ -43,7 +43,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_one_that_fits_elsewhere_goes_
     small, large = candidate("small", context=100), candidate("large", context=1000, rank=1)
     assert placed(Job(prompt_tokens=99), small, large) == ["small", "large"]
     assert placed(Job(prompt_tokens=100), small, large) == ["large"]
-    with pytest.raises(ProblemError, match="context_too_long: .* 1000 "):
+    with pytest.raises(ProblemError, match=r"context_too_long: .* 1000 "):
         place("m", Job(prompt_tokens=1000), [small, large])
     assert placed(Job(prompt_tokens=None), small) == ["small"]
 
