@@ -73,7 +73,7 @@ def failed(breaker: Breaker, now: float) -> Breaker:
     if state == "half_open":
         return opened(breaker, now)
     if state == "open":
-        return breaker
+        return replace(breaker, trial_at=None)
     attempts = _lately(breaker, now, failure=True)
     faults = sum(failure for _, failure in attempts)
     after = replace(breaker, attempts=attempts)
@@ -84,7 +84,7 @@ def succeeded(breaker: Breaker, now: float, *, trial: bool = False) -> Breaker:
     """An attempt has succeeded. Only a trial closes it: any other job began before."""
     if breaker.opened_at is None:
         return replace(breaker, attempts=_lately(breaker, now, failure=False))
-    if not trial or state_of(breaker, now) != "half_open":
+    if not trial or breaker.trial_at is None:
         return breaker
     return replace(breaker, attempts=(), opened_at=None, closed_at=now, trial_at=None)
 

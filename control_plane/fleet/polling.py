@@ -143,7 +143,7 @@ class Poller:
             _, ps = await self._get(url, "/api/ps")
             loaded = offer_of_ollama(None, ps)
             self._fleet.loaded(url, loaded.loaded, loaded.contexts)
-        for model in self._fleet.due_trials(url, now):
+        for model in self._fleet.due_trials(url, self._clock()):
             await self._try(server, model)
 
     async def _look_at_offer(self, server: Server, targets: list[EngineTarget]) -> None:

@@ -62,8 +62,8 @@ class FakeEngine:
                     + content
                 )
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass  # cancelled only when the loop ends
         finally:
             self._writers.discard(writer)
             writer.close()

@@ -54,6 +54,12 @@ def test_a_trial_that_succeeds_closes_it_and_one_that_fails_doubles_the_pause() 
     assert state_of(again, at + 2 * b.PAUSE_S) == "half_open"
 
 
+def test_a_trial_counts_no_more_once_a_fault_has_opened_it_again() -> None:
+    at = b.PAUSE_S
+    reopened = failed(tried(broken(), at), at + 1)
+    assert succeeded(reopened, at + 2, trial=True) == reopened
+
+
 def test_jobs_that_began_before_neither_close_nor_lengthen_it() -> None:
     breaker = broken()
     assert failed(breaker, 1.0) == breaker
@@ -95,7 +101,7 @@ def test_it_is_never_out_for_longer_than_the_cap_and_always_comes_back(
             breaker = succeeded(breaker, now)
         elif step == "try" and may_try(breaker, now):
             breaker = tried(breaker, now)
-        elif step == "trial":
+        elif step == "trial" and breaker.trial_at is not None:
             breaker = succeeded(breaker, now, trial=True)
         assert len(breaker.attempts) <= 32
     later = now + max(b.PAUSE_MAX_S, b.TRIAL_S)
