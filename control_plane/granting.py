@@ -23,7 +23,7 @@ from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
 from control_plane.grants import job_of, limits_for, pacing_of, told_of
 from control_plane.holdings import Admission, OpenGrant
-from control_plane.placing.dispatch import Decision, Question
+from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
 

@@ -89,7 +89,7 @@ class Plane:
         self.prober.follow(rules.targets)
         # Without a file engines queue by themselves: nobody has said how much they can take.
         bounded = self.policy.path is not None
-        self.dispatcher.rules = placing_rules(rules, self.fleet, bounded=bounded)
+        self.dispatcher.follow(placing_rules(rules, self.fleet, bounded=bounded))
         self.poller.follow(rules.targets)
 
     async def tend_engines(self) -> None:

@@ -87,6 +87,7 @@ class Fleet:
         self._flaps: dict[str, Flaps] = {}
         self._reported: dict[tuple[str, str, str], float] = {}
         self._drained: frozenset[str] = frozenset()
+        self._seated: set[tuple[str, str]] = set()
 
     def seats(
         self, targets: Iterable[EngineTarget], contexts: Sequence[int] = ()
@@ -100,6 +101,7 @@ class Fleet:
                 rank += 1
             # One shot has no context that grows.
             told = contexts[number] if contexts and target.kind != "tf_serving" else None
+            self._seated.add((url_of(target), target.model))
             found.append(Seat(target, self._meet(target), probe_url(target), rank, told))
         return tuple(found)
 
@@ -107,6 +109,7 @@ class Fleet:
         """Forgets every engine but these: the policy does not name it any more."""
         kept = set(urls)
         self.servers = {url: server for url, server in self.servers.items() if url in kept}
+        self._seated = {key for key in self._seated if key[0] in kept}
         self._breakers = {key: b for key, b in self._breakers.items() if key[0] in kept}
 
     def _meet(self, target: EngineTarget) -> Server:
@@ -230,7 +233,7 @@ class Fleet:
         node, url = report.node, report.base_url.rstrip("/")
         model, fault = report.model, report.fault
         server = self.servers.get(url)
-        if server is None:
+        if server is None or (url, model) not in self._seated:
             return False
         self._reported[(node, url, model)] = now
         if len(self._reported) > 1024:

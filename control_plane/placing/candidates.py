@@ -7,11 +7,11 @@ from typing import Final
 
 from contracts.policy import CAPABILITIES
 from control_plane.fleet.readings import Powers
-from control_plane.fleet.servers import Fleet, Seat
+from control_plane.fleet.servers import Fleet, Seat, Server
 from control_plane.placing.arbitration import MEMORY_FULL, Sign, gpu_is_full, verdict
 from control_plane.placing.occupancy import Occupancy
 from control_plane.placing.placement import Candidate
-from control_plane.placing.rules import ModelPlaces, PlacingRules
+from control_plane.placing.rules import ModelPlaces, PlacingRules, Share
 
 # What an engine that names no slots counts for among others.
 _SLOTS_ASSUMED: Final = 16
@@ -25,6 +25,15 @@ def candidates_of(
     said = places.capabilities
     powers = None if said is None else Powers(said, _ALL - said)
     return [_candidate(seat, places, powers, rules, fleet, occupancy, now) for seat in places.seats]
+
+
+def free_urls(rules: PlacingRules, fleet: Fleet, occupancy: Occupancy) -> set[str]:
+    """Engines that our own jobs do not fill; whether one may be used is not asked here."""
+    return {
+        url
+        for url, server in fleet.servers.items()
+        if not _filled(server, rules.share_of(server), occupancy)
+    }
 
 
 def pressure(candidates: Sequence[Candidate]) -> float:
@@ -50,17 +59,10 @@ def _candidate(
 ) -> Candidate:
     # Of every engine at every grant, so what is rare is looked at last.
     server = seat.server
-    held = occupancy.held(server.url)
-    used = held + server.others
+    used = occupancy.held(server.url) + server.others
     share = rules.share_of(server)
     slots = server.offer.slots if share.slots is None else share.slots
-    signs: list[Sign] = []
-    if slots is not None and used >= slots:
-        signs.append("slots")
-    if share.gpu is not None and share.gpu.jobs is not None:
-        together = occupancy.on_gpu(share.gpu_name) + server.others
-        if gpu_is_full(share.gpu, together, used):
-            signs.append("gpu")
+    signs: list[Sign] = _filled(server, share, occupancy)
     load = server.load
     if load.waiting:
         signs.append("waiting")
@@ -82,3 +84,15 @@ def _candidate(
         slots,
         "cold" in signs,
     )
+
+
+def _filled(server: Server, share: Share, occupancy: Occupancy) -> list[Sign]:
+    """What of its limits is reached."""
+    used = occupancy.held(server.url) + server.others
+    slots = server.offer.slots if share.slots is None else share.slots
+    signs: list[Sign] = ["slots"] if slots is not None and used >= slots else []
+    if share.gpu is not None and share.gpu.jobs is not None:
+        together = occupancy.on_gpu(share.gpu_name) + server.others
+        if gpu_is_full(share.gpu, together, used):
+            signs.append("gpu")
+    return signs

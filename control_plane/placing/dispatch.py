@@ -4,7 +4,7 @@ a refusal. Pure: time is an argument, nothing is awaited, so no decision is spli
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import Final
 
 import msgspec
@@ -14,9 +14,10 @@ from contracts.problems import ProblemError
 from control_plane.fleet.servers import Fleet
 from control_plane.holdings import OpenGrant
 from control_plane.placing.affinity import Affinities
-from control_plane.placing.candidates import candidates_of, pressure
+from control_plane.placing.candidates import candidates_of, free_urls, pressure
 from control_plane.placing.occupancy import Held, Occupancy
 from control_plane.placing.placement import Candidate, Full, Job, Placed, place
+from control_plane.placing.questions import Counts, Decision, Question, overloaded
 from control_plane.placing.rules import ModelPlaces, PlacingRules
 from control_plane.placing.waiting import Waiter, Waiting
 
@@ -30,44 +31,13 @@ _TOLD_REMEMBERED: Final = 4096
 _ANY: Final = Job()
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that is to run. `grant` is its own, whose lease may not have begun."""
-
-    grant: OpenGrant
-    model: str
-    tier: str
-    job: Job
-    max_tokens: int
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of it. With a `turn` it waits, and `targets` are those that it may get.
-    `smaller`: the model is not the one that was asked for."""
-
-    model: str
-    targets: tuple[EngineTarget, ...]
-    max_tokens: int
-    notices: tuple[Told, ...] = ()
-    turn: Turn | None = None
-    smaller: bool = False
-
-
-class Counts:
-    """What was decided, to be read by metrics: placements by (engine, reason), jobs that were
-    not simply placed by (model, step)."""
-
-    def __init__(self) -> None:
-        self.placements: Counter[tuple[str, str]] = Counter()
-        self.steps: Counter[tuple[str, str]] = Counter()
-
-
 class Dispatcher:
     """All jobs at engines and before them. `waiter_ttl_s`: a job whose broker does not ask
     for so long waits no more."""
 
     def __init__(self, fleet: Fleet, waiter_ttl_s: float, rules: PlacingRules) -> None:
         self.fleet = fleet
-        self.rules = rules
+        self.follow(rules)
         self.occupancy = Occupancy()
         self.waiting = Waiting(self.occupancy.running)
         self.affinities = Affinities()
@@ -77,6 +47,11 @@ class Dispatcher:
         self._refused: OrderedDict[str, None] = OrderedDict()
         # Jobs that waited and were given a place, until their brokers have come for it.
         self._called: dict[str, Waiter] = {}
+
+    def follow(self, rules: PlacingRules) -> None:
+        """These rules hold from now on."""
+        self.rules = rules
+        self._rivals = rules.rivals()
 
     def decide(self, question: Question, now: float) -> Decision:
         """Where a new job goes, or that it waits. It counts from now on, until `ended`.
@@ -110,19 +85,20 @@ class Dispatcher:
         """
         waiter = self.waiting.get(grant_id)
         if waiter is not None:
-            waiter.seen = now
-            self._advance(now)
+            was_late, waiter.seen = waiter.is_late(now, LATE_GRACE_S), now
+            if was_late:  # a place may have been free for it all the while
+                self._advance(now)
         held = self.occupancy.get(grant_id)
         if held is not None:
             self._called.pop(grant_id, None)
             return TurnAnswer(engine=held.targets[0], fallbacks=list(held.targets[1:]))
         if grant_id in self._refused:
-            raise self._overloaded(None)
+            raise overloaded(None, self.rules.overload)
         if waiter is None:
             return None
         if now - waiter.joined >= self.rules.overload.wait_s:
             self._refuse(waiter, "waited")
-            raise self._overloaded(waiter.model)
+            raise overloaded(waiter.model, self.rules.overload)
         return TurnAnswer(turn=self._turn(waiter, now))
 
     def requeue(self, question: Question, now: float) -> TurnAnswer:
@@ -295,12 +271,7 @@ class Dispatcher:
         """Does anybody wait for one of its engines or their GPUs?"""
         if not len(self.waiting):
             return False
-        own = self.rules.resources(places)
-        return any(
-            not own.isdisjoint(self.rules.resources(self.rules.models[name]))
-            for name in self.waiting.models
-            if name in self.rules.models
-        )
+        return not self._rivals[places.id].isdisjoint(self.waiting.models)
 
     def _waiter(self, places: ModelPlaces, question: Question, now: float) -> Waiter:
         return Waiter(
@@ -321,7 +292,7 @@ class Dispatcher:
         if not (may_wait and overload.queue and self.rules.tier(question.tier).queue):
             self.waiting.leave(grant_id)
             self.counts.steps[(places.id, "refused")] += 1
-            raise self._overloaded(places.id)
+            raise overloaded(places.id, overload)
         waiter = self.waiting.get(grant_id)
         if waiter is None:
             question.grant.model = places.id
@@ -332,7 +303,7 @@ class Dispatcher:
             self._refuse(last, "queue_full")
             if last is waiter:
                 self._refused.pop(grant_id, None)
-                raise self._overloaded(places.id)
+                raise overloaded(places.id, overload)
         self.counts.steps[(places.id, "queued")] += 1
         decision = self._shortened(question, places.id, full.targets, 1.0)
         return msgspec.structs.replace(decision, turn=self._turn(waiter, now))
@@ -346,9 +317,12 @@ class Dispatcher:
     def _advance(self, now: float) -> None:
         """Gives places that are free to those who wait and still ask, the next one first."""
         orders: dict[str, list[Waiter]] = {}
-        for model in self.waiting.models:
+        free = free_urls(self.rules, self.fleet, self.occupancy)
+        for model in self.waiting.models if free else ():
             places = self.rules.models.get(model)
-            if places is not None and self._has_room(places, now):
+            if places is None or not any(seat.server.url in free for seat in places.seats):
+                continue
+            if self._has_room(places, now):
                 orders[model] = self._present(model, now)
         orders = {model: order for model, order in orders.items() if order}
         while orders:
@@ -390,11 +364,3 @@ class Dispatcher:
         self._refused[waiter.grant.id] = None
         if len(self._refused) > _TOLD_REMEMBERED:
             self._refused.popitem(last=False)
-
-    def _overloaded(self, model: str | None) -> ProblemError:
-        named = "The model" if model is None else model
-        return ProblemError(
-            "overloaded",
-            f"{named} has more to do than its engines can; come back a little later.",
-            retry_after=self.rules.overload.retry_after_s,
-        )

@@ -61,9 +61,16 @@ class PlacingRules(msgspec.Struct, frozen=True, kw_only=True):
         """What an engine is given."""
         return self.shares.get(server.name, _NO_SHARE)
 
-    def resources(self, places: ModelPlaces) -> frozenset[str]:
-        """The engines and GPUs of a model: two models that share one may be in each other's
-        way."""
+    def rivals(self) -> dict[str, frozenset[str]]:
+        """For each model those, itself among them, that may be in its way: they share an
+        engine or a GPU."""
+        needs = {name: self._resources(places) for name, places in self.models.items()}
+        return {
+            name: frozenset(other for other, theirs in needs.items() if own & theirs)
+            for name, own in needs.items()
+        }
+
+    def _resources(self, places: ModelPlaces) -> frozenset[str]:
         servers = [seat.server for seat in places.seats]
         gpus = [self.share_of(server).gpu_name for server in servers]
         return frozenset([*(server.url for server in servers), *filter(None, gpus)])

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from contracts.grants import EngineReports, TurnAnswer
 from contracts.problems import ProblemError
-from control_plane.placing.dispatch import Question
 from control_plane.placing.placement import Job
+from control_plane.placing.questions import Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
 from control_plane.web import decode, path_id, respond

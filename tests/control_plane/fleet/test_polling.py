@@ -18,8 +18,9 @@ from control_plane.fleet.polling import Poller
 from control_plane.fleet.readings import Load
 from control_plane.fleet.servers import Fleet
 from control_plane.metrics import Metrics
-from control_plane.placing.dispatch import Dispatcher, Question
+from control_plane.placing.dispatch import Dispatcher
 from control_plane.placing.placement import Job
+from control_plane.placing.questions import Question
 from control_plane.placing.rules import ModelPlaces, PlacingRules
 from tests.control_plane.fleet.engines import LIE, TEXT, FakeEngine, replied, vllm
 from tests.control_plane.placing.building import grant

@@ -9,8 +9,9 @@ from contracts.grants import EngineKind, EngineTarget
 from control_plane.fleet.servers import Fleet
 from control_plane.health import Health, probe_url
 from control_plane.holdings import OpenGrant
-from control_plane.placing.dispatch import Dispatcher, Question
+from control_plane.placing.dispatch import Dispatcher
 from control_plane.placing.placement import Job
+from control_plane.placing.questions import Question
 from control_plane.placing.rules import ModelPlaces, PlacingRules, shares_of
 from control_plane.policy_document import EngineRules, GpuRules, OverloadRules, TierRules
 

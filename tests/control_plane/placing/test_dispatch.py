@@ -7,8 +7,9 @@ import pytest
 from contracts.grants import EngineReport, Settlement, Usage
 from contracts.problems import ProblemError
 from control_plane.fleet.readings import Load, Offer
-from control_plane.placing.dispatch import LATE_GRACE_S, Decision, Question
+from control_plane.placing.dispatch import LATE_GRACE_S
 from control_plane.placing.outcomes import settled
+from control_plane.placing.questions import Decision, Question
 from control_plane.policy_document import EngineRules, GpuRules, OverloadRules
 from tests.control_plane.placing.building import TTL_S, Place, grant, target
 

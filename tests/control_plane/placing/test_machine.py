@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from contracts.grants import EngineReport, TurnAnswer
 from contracts.problems import ProblemError
-from control_plane.placing.dispatch import Question
+from control_plane.placing.questions import Question
 from control_plane.placing.waiting import Waiter
 from control_plane.policy_document import EngineRules, GpuRules, OverloadRules
 from tests.control_plane.placing.building import TTL_S, Place
