@@ -51,7 +51,6 @@ class Server(msgspec.Struct, kw_only=True):
     others: int = 0
     others_seen: int = 0
     asked_at: float | None = None
-    drained: bool = False
     unreachable_at: float | None = None
 
 
@@ -64,6 +63,11 @@ class Seat(msgspec.Struct, frozen=True):
     probe: str
     rank: int = 0
     context: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The engine's, in the inventory."""
+        return self.target.name or self.server.name
 
     @property
     def key(self) -> tuple[str, str]:
@@ -86,7 +90,7 @@ class Fleet:
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._flaps: dict[str, Flaps] = {}
         self._reported: dict[tuple[str, str, str], float] = {}
-        self._drained: frozenset[str] = frozenset()
+        self.drained: frozenset[str] = frozenset()
         self._seated: set[tuple[str, str]] = set()
 
     def seats(
@@ -117,14 +121,13 @@ class Fleet:
         server = self.servers.get(url)
         if server is None:
             server = self.servers[url] = Server(url=url, name="", kind=target.kind)
-        server.name = target.name or server.name or url
-        server.drained = server.name in self._drained
+        server.name = server.name or target.name or url
         return server
 
     def condition(self, seat: Seat, now: float) -> Condition:
         """Whether jobs of the model may go there; `trial`: one may, to try it."""
         server = seat.server
-        if server.drained:
+        if self.drained and seat.name in self.drained:
             return "drained"
         if not self._states.get(seat.probe, _NO_HEALTH).healthy:
             return "down"
@@ -294,6 +297,4 @@ class Fleet:
 
     def set_drained(self, names: Iterable[str]) -> None:
         """Exactly the engines of these names get no new job."""
-        self._drained = frozenset(names)
-        for server in self.servers.values():
-            server.drained = server.name in self._drained
+        self.drained = frozenset(names)

@@ -32,7 +32,7 @@ def free_urls(rules: PlacingRules, fleet: Fleet, occupancy: Occupancy) -> set[st
     return {
         url
         for url, server in fleet.servers.items()
-        if not _filled(server, rules.share_of(server), occupancy)
+        if not _filled(server, rules.share_of(server.name), occupancy)
     }
 
 
@@ -60,7 +60,7 @@ def _candidate(
     # Of every engine at every grant, so what is rare is looked at last.
     server = seat.server
     used = occupancy.held(server.url) + server.others
-    share = rules.share_of(server)
+    share = rules.share_of(seat.name)
     slots = server.offer.slots if share.slots is None else share.slots
     signs: list[Sign] = _filled(server, share, occupancy)
     load = server.load

@@ -89,7 +89,7 @@ class Dispatcher:
             if was_late:  # a place may have been free for it all the while
                 self._advance(now)
         held = self.occupancy.get(grant_id)
-        if held is not None:
+        if held is not None and not held.adopted:
             self._called.pop(grant_id, None)
             return TurnAnswer(engine=held.targets[0], fallbacks=list(held.targets[1:]))
         if grant_id in self._refused:
@@ -123,7 +123,7 @@ class Dispatcher:
         except ProblemError:
             return
         if isinstance(found, Placed):
-            self._take(grant, places, found, now)
+            self._take(grant, places, found, now).adopted = True
 
     def ended(self, grant_id: str, now: float) -> Held | None:
         """The job of a grant has ended, or never was; returns where it was."""
@@ -214,7 +214,7 @@ class Dispatcher:
     ) -> Held:
         target = found.targets[0]
         seat = next(seat for seat in places.seats if seat.target is target)
-        share = self.rules.share_of(seat.server)
+        share = self.rules.share_of(seat.name)
         grant.model = places.id
         held = Held(
             grant=grant,
@@ -228,7 +228,7 @@ class Dispatcher:
         self.occupancy.take(held)
         self.waiting.served(grant.user_id, now)
         self.affinities.put(places.id, job.affinity, seat.server.url)
-        self.counts.placements[(seat.server.name, found.reason)] += 1
+        self.counts.placements[(seat.name, found.reason)] += 1
         if found.trial:
             self.fleet.begin_trial(seat.key, now)
         if found.warm is not None:

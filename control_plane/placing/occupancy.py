@@ -21,7 +21,8 @@ _WRITING: Final = 0.0
 
 class Held(msgspec.Struct, kw_only=True):
     """A job at an engine `since` then (Unix seconds). `gpu`: that it works on; `trial`: it
-    tries an engine that has failed."""
+    tries an engine that has failed; `adopted`: it was granted before this process began, and
+    may be one that waits."""
 
     grant: OpenGrant
     model: str
@@ -30,6 +31,7 @@ class Held(msgspec.Struct, kw_only=True):
     since: float = 0.0
     gpu: str | None = None
     trial: bool = False
+    adopted: bool = False
 
 
 class Occupancy:

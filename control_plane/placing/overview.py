@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from contracts.policy import CAPABILITIES
+import msgspec
+
+from contracts.policy import CAPABILITIES, PolicyModel
 from control_plane.fleet.servers import Seat
 from control_plane.health import Health
 from control_plane.placing.dispatch import Dispatcher
@@ -20,22 +22,36 @@ def overview(
     found: dict[str, dict[str, Any]] = {}
     for places in dispatcher.rules.models.values():
         for seat in places.seats:
-            server = seat.server
-            if server.name not in found:
-                found[server.name] = _engine(dispatcher, seat, states)
-            found[server.name]["models"].append(_model(dispatcher, places, seat, now))
+            if seat.name not in found:
+                found[seat.name] = _engine(dispatcher, seat, states)
+            found[seat.name]["models"].append(_model(dispatcher, places, seat, now))
     return [found[name] for name in sorted(found)]
+
+
+def capable(dispatcher: Dispatcher, models: Iterable[PolicyModel]) -> list[PolicyModel]:
+    """The models with what all their engines are known to be able to do."""
+    return [
+        msgspec.structs.replace(model, capabilities=_shared(dispatcher, model)) for model in models
+    ]
+
+
+def _shared(dispatcher: Dispatcher, model: PolicyModel) -> list[str]:
+    places = dispatcher.rules.models.get(model.id)
+    if places is None or places.capabilities is not None:
+        return model.capabilities
+    powers = [dispatcher.fleet.powers_of(seat).able for seat in places.seats]
+    return [name for name in CAPABILITIES if all(name in able for able in powers)]
 
 
 def _engine(dispatcher: Dispatcher, seat: Seat, states: Mapping[str, Health]) -> dict[str, Any]:
     server = seat.server
-    share = dispatcher.rules.share_of(server)
+    share = dispatcher.rules.share_of(seat.name)
     return {
-        "name": server.name,
-        "kind": server.kind,
+        "name": seat.name,
+        "kind": seat.target.kind,
         "url": server.url,
         "healthy": states.get(seat.probe, Health()).healthy,
-        "drained": server.drained,
+        "drained": seat.name in dispatcher.fleet.drained,
         "jobs": dispatcher.occupancy.held(server.url),
         "slots": server.offer.slots if share.slots is None else share.slots,
         "running": server.load.running,

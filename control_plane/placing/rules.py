@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from contracts.grants import EngineTarget
-from control_plane.fleet.servers import Seat, Server
+from control_plane.fleet.servers import Seat
 from control_plane.policy_document import EngineRules, GpuRules, OverloadRules, TierRules
 
 _NO_TIER: Final = TierRules()
@@ -57,9 +57,9 @@ class PlacingRules(msgspec.Struct, frozen=True, kw_only=True):
         """What is said of a tier."""
         return self.tiers.get(name, _NO_TIER)
 
-    def share_of(self, server: Server) -> Share:
-        """What an engine is given."""
-        return self.shares.get(server.name, _NO_SHARE)
+    def share_of(self, name: str) -> Share:
+        """What the engine of this name is given."""
+        return self.shares.get(name, _NO_SHARE)
 
     def rivals(self) -> dict[str, frozenset[str]]:
         """For each model those, itself among them, that may be in its way: they share an
@@ -71,9 +71,8 @@ class PlacingRules(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def _resources(self, places: ModelPlaces) -> frozenset[str]:
-        servers = [seat.server for seat in places.seats]
-        gpus = [self.share_of(server).gpu_name for server in servers]
-        return frozenset([*(server.url for server in servers), *filter(None, gpus)])
+        gpus = [self.share_of(seat.name).gpu_name for seat in places.seats]
+        return frozenset([*(seat.server.url for seat in places.seats), *filter(None, gpus)])
 
 
 def shares_of(engines: Mapping[str, EngineRules], gpus: Mapping[str, GpuRules]) -> dict[str, Share]:

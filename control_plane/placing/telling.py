@@ -27,7 +27,7 @@ def tell(dispatcher: Dispatcher, metrics: Metrics, now: float) -> None:
         metrics.engine_jobs.labels(server.name).set(dispatcher.occupancy.held(server.url))
         metrics.engine_running.labels(server.name).set(server.load.running or 0)
         metrics.engine_waiting.labels(server.name).set(server.load.waiting or 0)
-        metrics.engine_drained.labels(server.name).set(server.drained)
+        metrics.engine_drained.labels(server.name).set(server.name in fleet.drained)
     for (url, model), state in fleet.breakers(now).items():
         if url in fleet.servers:
             name = fleet.servers[url].name

@@ -49,7 +49,7 @@ class AdminEngines:
 
     async def _change(self, request: Request, *, drained: bool) -> Response:
         plane, name, now = self._plane, request.path_params["engine"], self._plane.clock()
-        if name not in {server.name for server in plane.fleet.servers.values()}:
+        if name not in {entry["name"] for entry in self._overview()}:
             raise ProblemError("not_found", "There is no such engine.")
 
         def work(connection: Connection) -> list[str]:

@@ -22,6 +22,7 @@ from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from control_plane.auth import is_service, unauthenticated
 from control_plane.granting import Granting
+from control_plane.placing.overview import capable
 from control_plane.plane import Plane
 from control_plane.policy import KeptSnapshot, etag, matches
 from control_plane.routes.placing import Placing
@@ -152,7 +153,7 @@ class Internal:
             plane.roster,
             plane.clock(),
             public_keys=plane.signer.jwks,
-            models=plane.prober.proven_models(plane.models),
+            models=capable(plane.dispatcher, plane.prober.proven_models(plane.models)),
             aliases=plane.rules.aliases,
             tiers=plane.rules.tier_limits(plane.roster.streams_of_tier),
             default_tier=plane.rules.document.default_tier,
