@@ -23,15 +23,20 @@ from control_plane.books import Books
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
 from control_plane.entrance import Entrance
+from control_plane.fleet.polling import Poller
+from control_plane.fleet.servers import Fleet
 from control_plane.ledger import Ledger
 from control_plane.metrics import Metrics
 from control_plane.oidc_provider import OidcProvider, provider_of
 from control_plane.passwords import COST, Passwords
+from control_plane.placing.dispatch import Dispatcher
+from control_plane.placing.rules import PlacingRules
 from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
 from control_plane.policy_source import PolicySource
 from control_plane.prober import Prober
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
+from control_plane.routes.admin_engines import AdminEngines
 from control_plane.routes.admin_limits import AdminLimits
 from control_plane.routes.admin_policy import AdminPolicy
 from control_plane.routes.admin_reports import AdminReports
@@ -46,6 +51,7 @@ from control_plane.sealing import Sealer
 from control_plane.signing import Signer
 from control_plane.store.conversations import Shelf
 from control_plane.store.database import Database
+from control_plane.store.drained import all_drained
 from control_plane.store.keeping import Keeper, keep_nothing
 from control_plane.store.migrate import installed_at
 from control_plane.store.users import seed
@@ -55,7 +61,7 @@ from inventory.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HEALTH_EVERY_S: Final = 0.5
+TEND_EVERY_S: Final = 0.25
 PROBE_EVERY_S: Final = 0.25
 POLICY_EVERY_S: Final = 1.0
 
@@ -116,6 +122,9 @@ def _plane(
     metrics = Metrics()
     engines = policy.rules.targets
     watch = EngineWatch(engines, client, clock, metrics)
+    fleet = Fleet(watch.states)
+    dispatcher = Dispatcher(fleet, settings.lease_ttl, PlacingRules(models={}))
+    held, cold = dispatcher.occupancy.held, dispatcher.take_cold
     sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl
     return Plane(
@@ -134,6 +143,9 @@ def _plane(
         roster=Roster(settings.streams_per_user),
         engines=watch,
         prober=Prober(engines, client, watch.health, clock, metrics),
+        fleet=fleet,
+        dispatcher=dispatcher,
+        poller=Poller(fleet, watch, client, clock, held, cold),
         metrics=metrics,
         clock=clock,
         passwords=Passwords(password_cost),
@@ -157,6 +169,7 @@ def _routes(
         *AdminUsers(plane).routes(),
         *AdminLimits(plane).routes(),
         *AdminPolicy(plane).routes(),
+        *AdminEngines(plane).routes(),
         *AdminReports(plane, reread).routes(),
     ]
 
@@ -173,8 +186,9 @@ def _lifespan(
             stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
             await _prepare(plane, api_key)
+            stack.push_async_callback(plane.poller.aclose)
             await stack.enter_async_context(
-                repeating("engine watch", HEALTH_EVERY_S, plane.engines.check)
+                repeating("engine watch", TEND_EVERY_S, plane.tend_engines)
             )
             await stack.enter_async_context(
                 repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
@@ -211,6 +225,9 @@ async def _prepare(plane: Plane, api_key: str) -> None:
         log.warning("the key in the credential `api_key` was revoked and opens nothing")
     plane.created = int(created)
     await plane.begin_policy()
+    plane.fleet.set_drained(await plane.database.run(all_drained))
+    for grant in plane.books.ledger.open_grants():
+        plane.dispatcher.adopt(grant, now)
 
 
 def _counting_faults(

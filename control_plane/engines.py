@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from contracts.grants import EngineTarget
+from control_plane.fleet.asking import ask
 from control_plane.health import Health, observe, probe_url
 from control_plane.metrics import Metrics
 
@@ -60,6 +61,10 @@ class EngineWatch:
         """What is known of the engine. Never waits."""
         return self._states.get(probe_url(engine), Health())
 
+    async def look(self, url: str) -> None:
+        """Asks at one URL."""
+        self._note(url, await self._answers(url))
+
     async def check(self) -> None:
         """Asks every engine once, all at the same time."""
         urls = list(self._states)
@@ -68,11 +73,8 @@ class EngineWatch:
             self._note(url, answered)
 
     async def _answers(self, url: str) -> bool:
-        try:
-            response = await self._client.get(url, timeout=PROBE_TIMEOUT_S)
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return False
-        return response.is_success
+        status, _ = await ask(self._client, "GET", url, PROBE_TIMEOUT_S)
+        return 200 <= status < 300
 
     def _note(self, url: str, answered: bool) -> None:
         before = self._states.get(url)

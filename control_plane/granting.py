@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from contracts.grants import (
-    EngineTarget,
     Grant,
     GrantRequest,
     Lease,
@@ -22,8 +21,9 @@ from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from control_plane.auth import Identity, examine, require_scope
 from control_plane.books import Asked
-from control_plane.grants import choose_engine, limits_for, pacing_of, told_of
+from control_plane.grants import job_of, limits_for, pacing_of, told_of
 from control_plane.holdings import Admission, OpenGrant
+from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
 
@@ -35,8 +35,7 @@ class Choice(msgspec.Struct, frozen=True):
     limits: Limits
     told: list[Told]
     pacing: dict[str, Any]
-    engine: EngineTarget
-    fallbacks: list[EngineTarget]
+    decision: Decision
     asked: Asked
 
 
@@ -74,7 +73,12 @@ class Granting:
         now = self._plane.clock()
         choices = [self._choose(question, now) for question in questions]
         asked = [choice.asked for choice in choices if isinstance(choice, Choice)]
-        admitted = iter(await self._plane.books.open_each(asked))
+        try:
+            admitted = iter(await self._plane.books.open_each(asked))
+        except ProblemError:
+            for question in asked:
+                self._plane.dispatcher.ended(question.grant.id, now)
+            raise
         return [
             self._answer(choice, next(admitted)) if isinstance(choice, Choice) else choice
             for choice in choices
@@ -83,34 +87,49 @@ class Granting:
     def _choose(self, question: GrantRequest, now: float) -> Choice | ProblemError:
         """Who may what, on which engine; nothing is taken yet."""
         plane, asked, actor = self._plane, question.request, "nobody"
+        rules = plane.rules
         try:
             check_name("node", question.node)
             proof = examine(question.credential, plane.signer.public_keys, now)
             identity = plane.roster.identify(proof, now)
             actor = identity.user_id
             require_scope(identity, SCOPE_GENERATE)
-            model = plane.rules.model_for(asked.model, identity.tier)
-            limits = limits_for(asked, plane.limits, plane.rules.tokens_most(model, identity.tier))
-            engine, fallbacks = choose_engine(model, plane.engines.is_healthy)
+            model = rules.model_for(asked.model, identity.tier)
+            limits = limits_for(asked, plane.limits, rules.tokens_most(model, identity.tier))
+            fresh = _fresh_grant(identity.user_id, question.node, model.id)
+            decision = plane.dispatcher.decide(
+                Question(
+                    grant=fresh,
+                    model=model.id,
+                    tier=rules.tier_name(identity.tier),
+                    job=job_of(asked),
+                    max_tokens=limits.max_tokens,
+                ),
+                now,
+            )
         except ProblemError as problem:
             return self._refused(actor, problem)
-        fresh = _fresh_grant(identity.user_id, question.node, model.id)
+        model = rules.models[decision.model]
+        most = rules.tokens_most(model, identity.tier) or decision.max_tokens
+        limits = msgspec.structs.replace(limits, max_tokens=min(most, decision.max_tokens))
         allowance = plane.roster.allowance(identity.user_id)
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
         pacing = pacing_of(plane.settings, model.rules.pacing)
-        told = told_of(asked, limits)
-        return Choice(identity, limits, told, pacing, engine, fallbacks, tokens)
+        told = [*decision.notices] or told_of(asked, limits)
+        return Choice(identity, limits, told, pacing, decision, tokens)
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:
         if isinstance(admitted, ProblemError):
+            self._plane.dispatcher.ended(choice.asked.grant.id, self._plane.clock())
             return self._refused(choice.identity.user_id, admitted)
-        plane, grant = self._plane, admitted.grant
+        plane, grant, decision = self._plane, admitted.grant, choice.decision
+        engine, *fallbacks = map(plane.prober.proven, decision.targets)
         return Grant(
             grant_id=grant.id,
             user_id=grant.user_id,
             tier=choice.identity.tier,
-            engine=plane.prober.proven(choice.engine),
-            fallbacks=[plane.prober.proven(fallback) for fallback in choice.fallbacks],
+            engine=engine,
+            fallbacks=fallbacks,
             limits=msgspec.structs.replace(
                 choice.limits, max_tokens=admitted.max_tokens, quota_limited=admitted.limited
             ),
@@ -118,6 +137,8 @@ class Granting:
             inspection=plane.rules.document.inspection,
             pacing=choice.pacing,
             notices=choice.told,
+            model=decision.model if decision.smaller else None,
+            turn=decision.turn,
             lease=Lease(id=grant.lease_id, ttl_s=plane.settings.lease_ttl),
             reservation=Reservation(tokens=grant.tokens),
         )

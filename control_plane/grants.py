@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from contracts.grants import EngineTarget, GrantQuestion, JobKind, Limits, Told
+from contracts.grants import GrantQuestion, JobKind, Limits, Told
 from contracts.policy import PolicyLimits
 from contracts.problems import ProblemError
-from control_plane.rulebook import ResolvedModel
+from control_plane.placing.placement import Job
 from inventory.settings import Settings
 
 # Anti-jitter: a token is held at most this long, the first one never (CONTRACT).
@@ -58,17 +57,18 @@ def told_of(question: GrantQuestion, limits: Limits) -> list[Told]:
     return [Told(code="limited", message=f"An answer has at most {limits.max_tokens} tokens here")]
 
 
-def choose_engine(
-    model: ResolvedModel, is_healthy: Callable[[EngineTarget], bool]
-) -> tuple[EngineTarget, list[EngineTarget]]:
-    """The first healthy engine and the healthy ones after it.
-
-    Raises ProblemError `no_engine` when none is.
-    """
-    healthy = [engine for engine in model.engines if is_healthy(engine)]
-    if not healthy:
-        raise ProblemError("no_engine", f"No engine with the model {model.id} is up.")
-    return healthy[0], healthy[1:]
+def job_of(question: GrantQuestion) -> Job:
+    """What of a request decides where it runs."""
+    needs = []
+    if question.tools or question.server_tools:
+        needs.append("tools")
+    if question.vision:
+        needs.append("vision")
+    if question.kind == "embedding":
+        needs.append("embeddings")
+    # Images are counted by their bytes, which says nothing of their tokens.
+    tokens = None if question.vision else question.prompt_tokens_estimate
+    return Job(tuple(needs), tokens, question.affinity)
 
 
 def _within(field: str, value: int, least: int, most: int) -> None:

@@ -128,6 +128,14 @@ class Ledger:
         found = account.open.get(grant_id) if account else None
         return found or self._by_lease.get(lease_id)
 
+    def open_grant(self, grant_id: str) -> OpenGrant | None:
+        """The open grant of this id. Looks at all: for what happens seldom."""
+        return next((grant for grant in self._by_lease.values() if grant.id == grant_id), None)
+
+    def open_grants(self) -> list[OpenGrant]:
+        """All of them, the oldest first."""
+        return list(self._by_lease.values())
+
     def holds(self, grant_id: str, lease_id: str) -> bool:
         """Is this grant open, with this lease?"""
         found = self._by_lease.get(lease_id)

@@ -13,6 +13,15 @@
 | okome_control_engine_continues | engine, model | 1 where it was seen to go on behind a text |
 | okome_control_policy_reloads_total | result | policy files read anew; `taken` or `refused` |
 | okome_control_policy_refused | | 1 while the policy file cannot be used and an older one holds |
+| okome_control_engine_jobs | engine | jobs that were sent there and have not ended |
+| okome_control_engine_running | engine | requests that run there, as it says itself |
+| okome_control_engine_waiting | engine | requests that wait there, as it says itself |
+| okome_control_engine_drained | engine | 1 while an operator keeps new jobs away |
+| okome_control_engine_breaker | engine, model | 0 closed, 1 half open, 2 open |
+| okome_control_engine_faults_total | engine, fault | attempts that failed there |
+| okome_control_queue_length | model | jobs that wait for their turn |
+| okome_control_placements_total | engine, reason | `preferred`, `affinity`, `load`, `fallback` |
+| okome_control_overload_total | model, step | what became of jobs too many (docs/engines.md) |
 | okome_control_faults_total | | exceptions that became a 500 |
 """
 
@@ -79,9 +88,35 @@ class Metrics:
             "1 while the policy file cannot be used.",
             registry=registry,
         )
+        self._of_engines(registry)
         self.faults = Counter(
             "okome_control_faults", "Exceptions that became a 500.", registry=registry
         )
+
+    def _of_engines(self, registry: CollectorRegistry) -> None:
+        """Written at each scrape, by `control_plane/placing/telling.py`."""
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"okome_control_{name}", text, labels, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"okome_control_{name}", text, labels, registry=registry)
+
+        self.engine_jobs = gauge("engine_jobs", "Jobs sent there and not ended.", "engine")
+        self.engine_running = gauge("engine_running", "Requests running there.", "engine")
+        self.engine_waiting = gauge("engine_waiting", "Requests waiting there.", "engine")
+        self.engine_drained = gauge("engine_drained", "1 while it gets no new jobs.", "engine")
+        self.engine_breaker = gauge(
+            "engine_breaker", "0 closed, 1 half open, 2 open.", "engine", "model"
+        )
+        self.engine_faults = counter(
+            "engine_faults", "Attempts that failed there.", "engine", "fault"
+        )
+        self.queue_length = gauge("queue_length", "Jobs waiting for their turn.", "model")
+        self.placements = counter(
+            "placements", "Jobs sent to engines, by why there.", "engine", "reason"
+        )
+        self.overload = counter("overload", "What became of jobs too many.", "model", "step")
 
     def exposition(self) -> bytes:
         """The text a Prometheus scrapes."""

@@ -13,9 +13,13 @@ from contracts.policy import PolicyLimits, PolicyModel
 from contracts.problems import ProblemError
 from control_plane.books import Books
 from control_plane.engines import EngineWatch
+from control_plane.fleet.polling import Poller
+from control_plane.fleet.servers import Fleet
 from control_plane.grants import pacing_of, policy_limits
 from control_plane.metrics import Metrics
 from control_plane.passwords import Passwords
+from control_plane.placing.dispatch import Dispatcher
+from control_plane.placing.making import placing_rules
 from control_plane.policy_source import PolicySource
 from control_plane.prober import Prober
 from control_plane.roster import Roster, read_rows
@@ -50,6 +54,9 @@ class Plane:
     roster: Roster
     engines: EngineWatch
     prober: Prober
+    fleet: Fleet
+    dispatcher: Dispatcher
+    poller: Poller
     metrics: Metrics
     clock: Callable[[], float]
     passwords: Passwords
@@ -80,6 +87,15 @@ class Plane:
         self.roster.tier_streams = rules.streams
         self.engines.follow(rules.targets)
         self.prober.follow(rules.targets)
+        # Without a file engines queue by themselves: nobody has said how much they can take.
+        bounded = self.policy.path is not None
+        self.dispatcher.follow(placing_rules(rules, self.fleet, bounded=bounded))
+        self.poller.follow(rules.targets)
+
+    async def tend_engines(self) -> None:
+        """What is to be done some times a second about engines and those who wait for them."""
+        await self.poller.tend()
+        self.dispatcher.tick(self.clock())
 
     async def look_at_policy(self) -> None:
         """Takes over a policy file that has changed."""

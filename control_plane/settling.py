@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from contracts.grants import Settlement
 from contracts.problems import ProblemError
+from control_plane.placing.outcomes import settled
 from control_plane.plane import Plane
 from control_plane.settlements import check_settlement, tidied
 
@@ -52,7 +53,9 @@ class Settling:
     async def _write(self, settlements: Sequence[Settlement]) -> dict[str, str]:
         refused: dict[str, str] = {}
         results = await self._plane.books.settle_each(settlements)
+        now = self._plane.clock()
         for settlement, result in zip(settlements, results, strict=True):
+            settled(self._plane.dispatcher, settlement, now)
             if isinstance(result, bool):
                 self._count(settlement, first=result)
             else:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from okome.admin import keys, logins, policies, quotas, reports, users
+from okome.admin import engines, keys, logins, policies, quotas, reports, users
 
 app = typer.Typer(
     name="okome",
@@ -30,6 +30,7 @@ app.add_typer(redis_app, name="redis")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")
+app.add_typer(engines.app, name="engine")
 app.add_typer(logins.app, name="session")
 app.add_typer(policies.app, name="policy")
 

@@ -22,8 +22,10 @@ from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
 from control_plane.auth import is_service, unauthenticated
 from control_plane.granting import Granting
+from control_plane.placing.overview import capable
 from control_plane.plane import Plane
 from control_plane.policy import KeptSnapshot, etag, matches
+from control_plane.routes.placing import Placing
 from control_plane.settlements import check_name
 from control_plane.settling import Settling
 from control_plane.web import decode, respond
@@ -51,6 +53,7 @@ class Internal:
         self._plane = plane
         self._granting = Granting(plane)
         self._settling = Settling(plane)
+        self._placing = Placing(plane)
         self._kept = KeptSnapshot()
 
     def routes(self) -> list[Route]:
@@ -58,6 +61,8 @@ class Internal:
         table: list[tuple[str, str, Endpoint]] = [
             ("POST", "/grants", self.grant),
             ("POST", "/grants/batch", self.grant_many),
+            ("POST", "/grants/{grant_id}/turn", self._placing.turn),
+            ("POST", "/engines/reports", self._placing.report),
             ("POST", "/leases/renew", self.renew_many),
             ("POST", "/leases/acquire", self.acquire_many),
             ("POST", "/leases/{lease_id}/renew", self.renew),
@@ -148,7 +153,7 @@ class Internal:
             plane.roster,
             plane.clock(),
             public_keys=plane.signer.jwks,
-            models=plane.prober.proven_models(plane.models),
+            models=capable(plane.dispatcher, plane.prober.proven_models(plane.models)),
             aliases=plane.rules.aliases,
             tiers=plane.rules.tier_limits(plane.roster.streams_of_tier),
             default_tier=plane.rules.document.default_tier,

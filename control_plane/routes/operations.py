@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from contracts.problems import ProblemError
 from control_plane.metrics import CONTENT_TYPE
+from control_plane.placing.telling import tell
 from control_plane.plane import Plane
 from control_plane.store.schema import users
 from control_plane.web import respond
@@ -56,6 +57,7 @@ class Operations:
         """The exposition of `control_plane/metrics.py`."""
         plane = self._plane
         plane.metrics.leases_live.set(plane.books.ledger.all_live_streams(plane.clock()))
+        tell(plane.dispatcher, plane.metrics, plane.clock())
         return Response(plane.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -179,6 +179,14 @@ settlements: Final = Table(
     Index(None, "created_at"),
 )
 
+# Engines that get no new jobs, by their names in the inventory.
+drained_engines: Final = Table(
+    "drained_engines",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("drained_at", Double, nullable=False),
+)
+
 conversations: Final = Table(
     "conversations",
     METADATA,

@@ -7,11 +7,8 @@ from msgspec.structs import replace
 
 from contracts.grants import EngineTarget, GrantQuestion
 from contracts.problems import ProblemError
-from control_plane.grants import (
-    choose_engine,
-    limits_for,
-    policy_limits,
-)
+from control_plane.grants import limits_for, policy_limits
+from control_plane.placing.placement import Candidate, Job, place
 from control_plane.rulebook import Rulebook
 from inventory.settings import Settings
 from tests.control_plane.harness import cluster, rulebook
@@ -56,10 +53,14 @@ def test_a_wish_out_of_range_is_refused_not_bent(value: int) -> None:
 def test_engines_are_tried_in_the_order_of_the_inventory() -> None:
     first, second = MODELS[0].engines
 
-    def only(engine: EngineTarget) -> bool:
-        return engine == second
+    def engines(up: list[EngineTarget]) -> tuple[EngineTarget, ...]:
+        candidates = [
+            Candidate(target, target.base_url, rank, "up" if target in up else "down")
+            for rank, target in enumerate((first, second))
+        ]
+        return place("small", Job(), candidates).targets
 
-    assert choose_engine(MODELS[0], lambda _: True) == (first, [second])
-    assert choose_engine(MODELS[0], only) == (second, [])
+    assert engines([first, second]) == (first, second)
+    assert engines([second]) == (second,)
     with pytest.raises(ProblemError, match="no_engine"):
-        choose_engine(MODELS[0], lambda _: False)
+        engines([])

@@ -198,3 +198,10 @@ def okome(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_engines_are_listed_and_an_unknown_one_cannot_be_drained(place: Place) -> None:
+    assert place.json("engine", "list") == {"engines": []}
+    assert place.okome("engine", "list").startswith("NAME")
+    with pytest.raises(OkomeError, match="no such engine"):
+        place.okome("engine", "drain", "vllm")

@@ -1,0 +1,1 @@
+"""Where a job runs, or how long it waits: decided in memory, from what is known of the engines."""
