@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from contracts.grants import (
+    EngineReports,
     Grant,
     GrantAnswers,
     GrantRequest,
@@ -21,10 +22,12 @@ from contracts.grants import (
     Refused,
     Settlement,
     Settlements,
+    TurnAnswer,
 )
 from contracts.policy import PolicySnapshot
 from control_plane.allowance import Allowance
 from control_plane.routes.admin_limits import LimitChange
+from control_plane.routes.admin_policy import OtherPolicy
 from control_plane.routes.admin_users import NewKey, NewUser, UserChange
 from control_plane.routes.internal import LeaseIds, LostLeases
 from control_plane.store.audit import Kept
@@ -66,6 +69,14 @@ CALLS: Final = (
     Call(
         method="POST", path=f"{BROKERS}/grants/batch", summary="The same for several jobs",
         body=GrantRequests, answer=GrantAnswers, refusals=_BODY,
+    ),
+    Call(
+        method="POST", path=f"{BROKERS}/grants/{{grant_id}}/turn", summary="May it start now?",
+        answer=TurnAnswer, refusals=(404,),
+    ),
+    Call(
+        method="POST", path=f"{BROKERS}/engines/reports", summary="Attempts that have failed",
+        body=EngineReports, status=204, refusals=_BODY,
     ),
     Call(
         method="POST", path=f"{BROKERS}/leases/renew", summary="Keep slots",
@@ -170,6 +181,30 @@ CALLS: Final = (
             "actor": _TEXT, "action": _TEXT,
         },
         answer={"audit": [Kept]}, refusals=(400,),
+    ),
+    Call(
+        method="GET", path=f"{ADMINS}/policy", summary="The policy that holds, and its file",
+        answer={
+            "version": str, "source": str | None, "taken_at": float, "age_s": float,
+            "refused_at": float | None, "faults": [str], "policy": dict[str, Any],
+        },
+    ),
+    Call(
+        method="POST", path=f"{ADMINS}/policy/diff", summary="What another policy would change",
+        body=OtherPolicy, refusals=_BODY,
+        answer={"against": str, "faults": [str], "changes": list[Any]},
+    ),
+    Call(
+        method="GET", path=f"{ADMINS}/engines", summary="Every engine as it is now",
+        answer={"engines": list[dict[str, Any]]},
+    ),
+    Call(
+        method="POST", path=f"{ADMINS}/engines/{{engine}}/drain", summary="No new job goes there",
+        answer=dict[str, Any], refusals=(404,),
+    ),
+    Call(
+        method="POST", path=f"{ADMINS}/engines/{{engine}}/resume", summary="Jobs go there again",
+        answer=dict[str, Any], refusals=(404,),
     ),
     Call(
         method="POST", path=f"{ADMINS}/signing-keys/reload", summary="Read the signing keys anew",
