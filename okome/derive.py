@@ -11,7 +11,7 @@ import yaml
 
 from okome.errors import OkomeError
 
-OwnKind = Literal["vllm", "ollama"]
+OwnKind = Literal["vllm", "ollama", "tf_serving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def parse_engine(url: str, kind: str, model: str, context: int) -> OwnEngine:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise OkomeError(f"--engine {url}: expected a URL such as http://192.168.86.30:8000")
     if kind not in get_args(OwnKind):
-        raise OkomeError(f"--kind {kind}: expected vllm (any OpenAI API) or ollama")
+        raise OkomeError(f"--kind {kind}: expected vllm (any OpenAI API), ollama or tf_serving")
     base = url.rstrip("/").removesuffix("/v1").rstrip("/")
     return OwnEngine(kind=cast(OwnKind, kind), url=base, model=model, context=context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from inventory.model import Cluster, LogStore, Node, Role
 from okome.paths import Paths
@@ -13,7 +13,12 @@ from okome.paths import Paths
 # A member of a Redis Cluster talks to the others at its port and this.
 BUS = 10_000
 
-ENGINE_HEALTH = {"vllm": "/health", "ollama": "/api/version", "tf_serving": "/v1/models"}
+# TensorFlow Serving refuses `/v1/models` without a name.
+ENGINE_HEALTH = {
+    "vllm": "/health",
+    "ollama": "/api/version",
+    "tf_serving": "/v1/models/{model}",
+}
 
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
 # the control plane after them, to take their settlements; the log last.
@@ -210,7 +215,8 @@ def _engine(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
         role="core_gpu",
         address=address,
         port=node.port,
-        ready_url=engine.base_url + ENGINE_HEALTH[engine.kind],
+        ready_url=engine.base_url
+        + ENGINE_HEALTH[engine.kind].format(model=quote(engine.model, safe="")),
         argv=(
             *_python("okome.embedded_engine"),
             *("--inventory", str(paths.inventory), "--node", node.name),

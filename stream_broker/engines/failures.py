@@ -16,6 +16,7 @@ from stream_broker.engines.deltas import MESSAGE_MAX, Failure
 FAILED: Final = "The engine failed while it was answering."
 UNREADABLE: Final = "The engine sent something that cannot be read."
 TOO_LONG: Final = "The engine sent a line that is too long."
+ANSWER_TOO_LONG: Final = "The engine's answer is too long."
 TRUNCATED: Final = "The engine ended the answer before it was complete."
 CONTEXT_TOO_LONG: Final = "The prompt and the answer do not fit the model's context."
 
@@ -61,6 +62,11 @@ def unreadable() -> Failure:
 def line_too_long() -> Failure:
     """The engine sent a line over the limit."""
     return Failure("engine_error", TOO_LONG)
+
+
+def answer_too_long() -> Failure:
+    """The engine's answer, which has no parts, is over the limit."""
+    return Failure("engine_error", ANSWER_TOO_LONG)
 
 
 def told_in_stream(error: Any) -> Failure:
