@@ -91,10 +91,15 @@ def refused(status: int, body: bytes) -> Failure:
     return Failure("engine_error", f"The engine refused the request (HTTP {status}){told}")
 
 
+def words_in(body: bytes) -> str:
+    """All that a refusal's body says, to be searched; nothing where it is not JSON."""
+    return _words_of(_error_in(body))
+
+
 def _error_in(body: bytes) -> Any:
     try:
         answer = msgspec.json.decode(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer.get("error", answer) if isinstance(answer, dict) else None
 
