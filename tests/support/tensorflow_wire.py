@@ -1,6 +1,6 @@
 """TensorFlow Serving's wire: `/v1/models/{m}:predict`, after its "RESTful API" page.
 
-The model's name says how it behaves:
+The model's name says how it behaves, or the first instance where that is such a name:
 
     half_plus_two   answers x / 2 + 2 for numbers, and a text with its length
     nan             answers with NaN and Infinity, which TensorFlow Serving does
@@ -87,11 +87,17 @@ class Wire:
             status = {"error_code": "OK", "error_message": ""}
             version = {"version": "1", "state": "AVAILABLE", "status": status}
             _write(writer, 200, json.dumps({"model_version_status": [version]}, indent=1).encode())
-        elif found[1] == "slow":
+        else:
+            return await self._predicted(reader, writer, _behaviour(found[1], body), body)
+        return True
+
+    async def _predicted(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, how: str, body: bytes
+    ) -> bool:
+        if how == "slow":
             await self._wait(reader)
             return False
-        else:
-            _write(writer, *_predict(found[1], body))
+        _write(writer, *_predict(how, body))
         return True
 
     async def _wait(self, reader: asyncio.StreamReader) -> None:
@@ -100,6 +106,14 @@ class Wire:
             await reader.read()
         finally:
             self.waiting -= 1
+
+
+def _behaviour(model: str, body: bytes) -> str:
+    try:
+        (first, *_) = json.loads(body)["instances"]
+    except (ValueError, TypeError, KeyError):
+        return model
+    return first if isinstance(first, str) and first in MODELS else model
 
 
 def _predict(model: str, body: bytes) -> tuple[int, bytes]:
