@@ -38,12 +38,14 @@ def parse_engine(url: str, kind: str, model: str, context: int) -> OwnEngine:
 def derive(raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None) -> dict[str, Any]:
     """`raw` (a parsed inventory) without what is missing here and with the engine given.
 
-    Without Redis nothing can keep a log beyond its broker: durability is `none`.
+    Without Redis nothing can keep a log beyond its broker: durability is `none`; and each
+    broker has the hot cache in its own memory only.
     """
     groups = dict(raw["all"]["children"])
     variables = dict(raw["all"]["vars"])
     if not redis:
         groups.pop("redis", None)
+        groups.pop("cache", None)
     if not redis or (variables["okome_durability"] == "local" and "redis" not in groups):
         variables["okome_durability"] = "none"
     if engine is not None:

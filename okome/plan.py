@@ -22,7 +22,7 @@ ENGINE_HEALTH = {
 
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
 # the control plane after them, to take their settlements; the log last.
-STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis")
+STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis", "cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ def make_plan(
         for worker in range(node.workers)
     ]
     plan += redis
+    plan += [_cache(node, paths, programs) for node in cluster.role("cache")]
     scheme = "https" if tls else "http"
     plan += [_control(node, paths, arguments, scheme) for node in cluster.role("control")]
     plan += [_engine(node, paths, programs) for node in cluster.role("core_gpu")]
@@ -182,6 +183,19 @@ def _redis(cluster: Cluster, store: LogStore, paths: Paths, programs: Programs) 
         ready_url=f"{'redis+cluster' if clustered else 'redis'}://{store.name}",
         argv=(str(programs.redis), str(paths.of_process(name) / "redis.conf")),
         listens=(store.name, *bus),
+    )
+
+
+def _cache(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
+    return ProcessSpec(
+        name=node.name,
+        node=node.name,
+        role="cache",
+        address=node.address,
+        port=node.port,
+        ready_url=f"redis://{node.address}:{node.port}",
+        argv=(str(programs.redis), str(paths.of_process(node.name) / "redis.conf")),
+        listens=(f"{node.address}:{node.port}",),
     )
 
 
