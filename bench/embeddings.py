@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import httpx
 
-WORDS = "the quick brown fox jumps over the lazy dog and runs along the river until dusk".split()
+WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "at", "dusk")
 
 
 def texts(count: int) -> list[str]:

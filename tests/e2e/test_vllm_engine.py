@@ -118,25 +118,11 @@ async def test_a_broker_s_death_is_continued_behind_the_text(
     eventually(lambda: all(node["healthy"] for node in served.status()["nodes"]), within=20)
 
 
-async def test_a_core_that_dies_is_no_clean_end(
-    served: Cluster, http: httpx.AsyncClient, engine: VllmEngine
-) -> None:
-    job_id = await start(http, served.url, 1500, model=MODEL)
-    reader = Reader(http, served.url, job_id)
-    await reader.read(until=5)
-    engine.kill_core()
-    seen = await reader.read()
-    body = seen[-1].body
-    assert (seen[-1].event, body["code"], body["retryable"]) == ("job_error", "engine_error", True)
-    assert "stack" not in body["message"]
-    engine.end()
-    engine.start()
-    proven(served)
-
-
 async def test_a_termination_is_no_clean_end(
     served: Cluster, http: httpx.AsyncClient, engine: VllmEngine
 ) -> None:
+    engine.ensure()
+    proven(served)
     job_id = await start(http, served.url, 1500, model=MODEL)
     reader = Reader(http, served.url, job_id)
     await reader.read(until=5)
@@ -146,3 +132,18 @@ async def test_a_termination_is_no_clean_end(
     body = seen[-1].body
     assert (seen[-1].event, body["code"]) == ("job_error", "engine_truncated")
     assert body["retryable"]
+
+
+async def test_a_core_that_dies_is_no_clean_end(
+    served: Cluster, http: httpx.AsyncClient, engine: VllmEngine
+) -> None:
+    engine.ensure()
+    proven(served)
+    job_id = await start(http, served.url, 1500, model=MODEL)
+    reader = Reader(http, served.url, job_id)
+    await reader.read(until=5)
+    engine.kill_core()
+    seen = await reader.read()
+    body = seen[-1].body
+    assert (seen[-1].event, body["code"], body["retryable"]) == ("job_error", "engine_error", True)
+    assert "stack" not in body["message"]

@@ -25,7 +25,7 @@ from tests.support.eventually import eventually
 
 PYTHON, MODEL_DIRECTORY = "OKOME_TEST_VLLM_PYTHON", "OKOME_TEST_VLLM_MODEL"
 MODEL = "smollm2-135m"
-START_S = 240.0
+START_S = 600.0
 _OPTIONS = (
     *("--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "16"),
     *("--enforce-eager", "--enable-prompt-tokens-details"),
@@ -78,6 +78,13 @@ class VllmEngine:
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         eventually(self._healthy, within=START_S)
+
+    def ensure(self) -> None:
+        """Starts it again where it was ended, or broken."""
+        if self.process.poll() is None and self._healthy():
+            return
+        self.end()
+        self.start()
 
     def terminate(self) -> None:
         """SIGTERM, as a service manager sends it."""
