@@ -16,7 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -26,16 +26,15 @@ from contracts.grants import (
     GrantQuestion,
     Outcome,
     Settlement,
-    TurnAnswer,
     Usage,
 )
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal
 from stream_broker.cache.hot import HotCache
-from stream_broker.control import ControlUnavailable
 from stream_broker.embeddings.engines import EmbeddingEngines
 from stream_broker.embeddings.request import EmbeddingSpec, Item
+from stream_broker.embeddings.turn import TurnSource, engines_for
 from stream_broker.embeddings.vectors import Vector, unpack
 from stream_broker.embeddings.wire import EngineFailed, EngineRefused
 from stream_broker.engines import failures
@@ -49,19 +48,11 @@ from stream_broker.settlements import SettlementSpool
 GROUP: Final = 256
 # Numbers in one answer: 8 MiB of floats, which is some 40 MB of JSON.
 FLOATS_MAX: Final = 2 << 20
-_ASK_AGAIN_S: Final = (0.05, 5.0)
 _EVENTS: Final[dict[Outcome, str]] = {
     "completed": "job_complete",
     "failed": "job_error",
     "cancelled": "job_cancelled",
 }
-
-
-class TurnSource(Protocol):
-    """Who says when a request that was told to wait may start."""
-
-    async def turn(self, grant_id: str) -> TurnAnswer:
-        """Raises ProblemError or ControlUnavailable."""
 
 
 class Embedded(msgspec.Struct, frozen=True):
@@ -184,27 +175,10 @@ class Embedder:
     ) -> list[Vector]:
         try:
             async with asyncio.timeout(grant.limits.deadline_s):
-                targets = await self._turn(grant) if grant.turn is not None else grant.targets
+                targets = await engines_for(grant, self._turns)
                 return await self._of_any(targets, user_id, spec, spent)
         except TimeoutError as error:
             raise EngineFailed(failures.stalled()) from error
-
-    async def _turn(self, grant: Grant) -> list[EngineTarget]:
-        """The engines to ask, once it is the request's turn."""
-        turn = grant.turn
-        while turn is not None:
-            least, most = _ASK_AGAIN_S
-            await asyncio.sleep(max(least, min(turn.ask_again_s, most)))
-            try:
-                answer = await self._turns.turn(grant.grant_id)
-            except ProblemError as problem:
-                raise ProblemError("overloaded", "No engine had room in time") from problem
-            except ControlUnavailable:
-                break
-            if answer.engine is not None:
-                return [answer.engine, *answer.fallbacks]
-            turn = answer.turn
-        return grant.targets
 
     async def _of_any(
         self, targets: Sequence[EngineTarget], user_id: str, spec: EmbeddingSpec, spent: _Spent
