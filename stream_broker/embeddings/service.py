@@ -5,7 +5,7 @@
                             of two engines' vectors
 
 A request costs what its items cost, whether they were cached or not: nobody learns from a
-bill what others have asked, and the cache is kept per user besides (docs/adr/0015).
+bill what others have asked, and the cache is kept per user besides (docs/adr/0018).
 """
 
 from __future__ import annotations

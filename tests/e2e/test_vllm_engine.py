@@ -130,7 +130,9 @@ async def test_a_termination_is_no_clean_end(
     seen = await reader.read()
     assert numbered(seen)
     body = seen[-1].body
-    assert (seen[-1].event, body["code"]) == ("job_error", "engine_truncated")
+    # It says `abort`, which is a truncated answer; or an error, where its core went first.
+    assert seen[-1].event == "job_error"
+    assert body["code"] in ("engine_truncated", "engine_error")
     assert body["retryable"]
 
 
