@@ -110,6 +110,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds a draining broker waits for those who cannot return."),
     ] = 600.0
+    embeddings_per_broker: Annotated[
+        Count,
+        Meta(description="Requests for embeddings at once; more get 503 overloaded."),
+    ] = 64
+    cache_bytes: Annotated[
+        int,
+        Meta(ge=0, le=1 << 32, description="Hot cache of one broker process, bytes; 0: none."),
+    ] = 64 << 20
+    cache_ttl: Annotated[
+        Long, Meta(description="Seconds an entry of the hot cache lives from its writing.")
+    ] = 86_400.0
+    cache_timeout: Annotated[
+        Seconds,
+        Meta(description="Seconds a lookup waits for the shared cache (role `cache`)."),
+    ] = 0.002
     max_tokens: Annotated[Count, Meta(description="Most tokens a request may ask for.")] = 4096
     default_max_tokens: Annotated[
         Count, Meta(description="Tokens of an answer when the request names no limit.")

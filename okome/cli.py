@@ -63,7 +63,7 @@ def up(
         typer.Option(metavar="URL", help="Use this engine, not the embedded one."),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="vllm|ollama", help="API of the engine at URL.")
+        str | None, typer.Option(metavar="vllm|ollama|tf_serving", help="API of the engine at URL.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Model to use of the engine at URL.")

@@ -11,7 +11,7 @@ import yaml
 
 from okome.errors import OkomeError
 
-OwnKind = Literal["vllm", "ollama"]
+OwnKind = Literal["vllm", "ollama", "tf_serving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def parse_engine(url: str, kind: str, model: str, context: int) -> OwnEngine:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise OkomeError(f"--engine {url}: expected a URL such as http://192.168.86.30:8000")
     if kind not in get_args(OwnKind):
-        raise OkomeError(f"--kind {kind}: expected vllm (any OpenAI API) or ollama")
+        raise OkomeError(f"--kind {kind}: expected vllm (any OpenAI API), ollama or tf_serving")
     base = url.rstrip("/").removesuffix("/v1").rstrip("/")
     return OwnEngine(kind=cast(OwnKind, kind), url=base, model=model, context=context)
 
@@ -38,12 +38,14 @@ def parse_engine(url: str, kind: str, model: str, context: int) -> OwnEngine:
 def derive(raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None) -> dict[str, Any]:
     """`raw` (a parsed inventory) without what is missing here and with the engine given.
 
-    Without Redis nothing can keep a log beyond its broker: durability is `none`.
+    Without Redis nothing can keep a log beyond its broker: durability is `none`; and each
+    broker has the hot cache in its own memory only.
     """
     groups = dict(raw["all"]["children"])
     variables = dict(raw["all"]["vars"])
     if not redis:
         groups.pop("redis", None)
+        groups.pop("cache", None)
     if not redis or (variables["okome_durability"] == "local" and "redis" not in groups):
         variables["okome_durability"] = "none"
     if engine is not None:

@@ -128,6 +128,10 @@ def _parameters(library: ModuleType, node: Node, engine: EngineSpec, model: Path
     parameters.n_batch = parameters.n_ubatch = BATCH
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
+    # Embeddings beside chats. The model was not made for them: it is for trying the API out.
+    # With the last token's state, unlike a mean, a text may be longer than a batch.
+    parameters.embedding = True
+    parameters.pooling_type = library.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
     parameters.endpoint_metrics = True
     parameters.endpoint_slots = True
     parameters.hostnames = [node.address]

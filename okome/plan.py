@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from inventory.model import Cluster, LogStore, Node, Role
 from okome.paths import Paths
@@ -13,11 +13,16 @@ from okome.paths import Paths
 # A member of a Redis Cluster talks to the others at its port and this.
 BUS = 10_000
 
-ENGINE_HEALTH = {"vllm": "/health", "ollama": "/api/version", "tf_serving": "/v1/models"}
+# TensorFlow Serving refuses `/v1/models` without a name.
+ENGINE_HEALTH = {
+    "vllm": "/health",
+    "ollama": "/api/version",
+    "tf_serving": "/v1/models/{model}",
+}
 
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
 # the control plane after them, to take their settlements; the log last.
-STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis")
+STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis", "cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def make_plan(
         for worker in range(node.workers)
     ]
     plan += redis
+    plan += [_cache(node, paths, programs) for node in cluster.role("cache")]
     scheme = "https" if tls else "http"
     plan += [_control(node, paths, arguments, scheme) for node in cluster.role("control")]
     plan += [_engine(node, paths, programs) for node in cluster.role("core_gpu")]
@@ -180,6 +186,19 @@ def _redis(cluster: Cluster, store: LogStore, paths: Paths, programs: Programs) 
     )
 
 
+def _cache(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
+    return ProcessSpec(
+        name=node.name,
+        node=node.name,
+        role="cache",
+        address=node.address,
+        port=node.port,
+        ready_url=f"redis://{node.address}:{node.port}",
+        argv=(str(programs.redis), str(paths.of_process(node.name) / "redis.conf")),
+        listens=(f"{node.address}:{node.port}",),
+    )
+
+
 def _control(node: Node, paths: Paths, arguments: Arguments, scheme: str) -> ProcessSpec:
     return ProcessSpec(
         name=node.name,
@@ -210,7 +229,8 @@ def _engine(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
         role="core_gpu",
         address=address,
         port=node.port,
-        ready_url=engine.base_url + ENGINE_HEALTH[engine.kind],
+        ready_url=engine.base_url
+        + ENGINE_HEALTH[engine.kind].format(model=quote(engine.model, safe="")),
         argv=(
             *_python("okome.embedded_engine"),
             *("--inventory", str(paths.inventory), "--node", node.name),

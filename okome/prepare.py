@@ -34,6 +34,7 @@ from okome.policy_check import check_policy, fault_lines
 from okome.ports import taken
 from okome.programs import find_program, lacking
 from okome.redis_config import render as render_redis
+from okome.redis_config import render_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,10 @@ def _write_redis(cluster: Cluster, paths: Paths) -> None:
     for store in cluster.log_stores():
         directory = paths.of_process(redis_name(cluster, store))
         config = render_redis(store, directory, clustered=clustered)
+        (directory / "redis.conf").write_text(config, encoding="utf-8")
+    for node in cluster.role("cache"):
+        directory = paths.of_process(node.name)
+        config = render_cache(node, directory)
         (directory / "redis.conf").write_text(config, encoding="utf-8")
 
 

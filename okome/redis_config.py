@@ -1,14 +1,15 @@
-"""Configuration of the log's Redis processes, as pure text."""
+"""Configuration of the Redis processes, the log's and the hot cache's, as pure text."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
 
-from inventory.model import LogStore
+from inventory.model import LogStore, Node
 
 # Logs live 15 minutes after their end and are at most 1 MiB each.
 MAX_MEMORY = "512mb"
+CACHE_MEMORY = "64mb"
 # Milliseconds without a sign of life after which a primary counts as failing.
 NODE_TIMEOUT_MS = 1000
 
@@ -20,18 +21,57 @@ def render(store: LogStore, directory: Path, *, clustered: bool, password: str =
     parts of somebody's answer. No RDB snapshots. A single Redis keeps an append-only file
     (docs/adr/0002); a member of a cluster keeps nothing, its replicas do (docs/adr/0009).
     """
-    return _COMMON.format(
-        address=store.address,
-        port=store.port,
-        directory=_quote(str(directory)),
-        # Redis means 127.0.0.1 by its "loopback interface", and replicas come from 127.86.0.x.
-        protected="no" if password or ip_address(store.address).is_loopback else "yes",
+    common = _common(
+        store.address,
+        store.port,
+        directory,
+        password,
         memory=MAX_MEMORY,
+        eviction="noeviction",
         file="no" if clustered else "yes",
-    ) + (
-        (_CLUSTER.format(address=store.address, timeout=NODE_TIMEOUT_MS) if clustered else "")
-        + (f"requirepass {_quote(password)}\nmasterauth {_quote(password)}\n" if password else "")
     )
+    if clustered:
+        common += _CLUSTER.format(address=store.address, timeout=NODE_TIMEOUT_MS)
+    return common + (f"masterauth {_quote(password)}\n" if password else "")
+
+
+def render_cache(
+    node: Node, directory: Path, *, password: str = "", memory: str = CACHE_MEMORY
+) -> str:
+    """The redis.conf of the hot cache: what was not used for longest goes, nothing is kept on
+    a disk."""
+    return _common(
+        node.address,
+        node.port,
+        directory,
+        password,
+        memory=memory,
+        eviction="allkeys-lru",
+        file="no",
+    )
+
+
+def _common(
+    address: str,
+    port: int,
+    directory: Path,
+    password: str,
+    *,
+    memory: str,
+    eviction: str,
+    file: str,
+) -> str:
+    common = _COMMON.format(
+        address=address,
+        port=port,
+        directory=_quote(str(directory)),
+        # Redis means 127.0.0.1 by its "loopback interface", and others come from 127.86.0.x.
+        protected="no" if password or ip_address(address).is_loopback else "yes",
+        memory=memory,
+        eviction=eviction,
+        file=file,
+    )
+    return common + (f"requirepass {_quote(password)}\n" if password else "")
 
 
 _COMMON = """\
@@ -47,7 +87,7 @@ appendonly {file}
 appendfsync everysec
 save ""
 maxmemory {memory}
-maxmemory-policy noeviction
+maxmemory-policy {eviction}
 tcp-keepalive 60
 timeout 0
 """

@@ -127,6 +127,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         service_key=(arguments.credentials / "service_key").read_text().strip(),
         settings=load_settings(arguments.set, os.environ, arguments.settings),
         redis_password=_secret(arguments.credentials / "redis_password"),
+        cache_password=_secret(arguments.credentials / "cache_password"),
         control_tls=ClientTls(files) if files else None,
     )
 

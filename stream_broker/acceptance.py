@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from contracts.grants import Grant, GrantQuestion, GrantRequest
+from contracts.grants import Grant, GrantQuestion
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from inventory.settings import Settings
 from stream_broker.abandoned import Abandoned
 from stream_broker.authn import Principal
-from stream_broker.control import ControlClient, ControlUnavailable
-from stream_broker.degraded import grant_alone
+from stream_broker.control import ControlClient
 from stream_broker.directory import Directory
+from stream_broker.granting import Granting
 from stream_broker.ids import Home, new_job_id
 from stream_broker.log.base import Claim, EventLog, LogUnavailable
 from stream_broker.log.memory import MemoryLog
@@ -66,9 +66,7 @@ class Acceptance:
         self._settings = settings
         self._home = home
         self._process = process
-        self._node = node
-        self._control = control
-        self._policy = policy
+        self._granting = Granting(settings, node, control, policy, clock)
         self._runner = runner
         self._directory = directory
         self._memory = memory
@@ -203,24 +201,8 @@ class Acceptance:
             vision=spec.vision,
             affinity=affinity_of(principal.user_id, spec),
         )
-        request = GrantRequest(credential=principal.credential, request=question, node=self._node)
-        try:
-            return await self._control.grant(request)
-        except ControlUnavailable as error:
-            left = self._settings.degraded_for - self._policy.age
-            if left <= 0:
-                raise ProblemError(
-                    "control_plane_unavailable", "No new jobs while the control plane is away"
-                ) from error
-            return grant_alone(
-                self._policy.snapshot,
-                question,
-                user_id=principal.user_id,
-                tier=principal.tier,
-                grant_id=os.urandom(8).hex(),
-                until=self._clock() + left,
-                running=self._runner.running_for(principal.user_id),
-            )
+        running = self._runner.running_for(principal.user_id)
+        return await self._granting.ask(principal, question, running)
 
 
 def affinity_of(user_id: str, spec: JobSpec) -> str:

@@ -14,12 +14,16 @@ from starlette.applications import Starlette
 from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
+from stream_broker.cache.build import build_cache
 from stream_broker.context import Context
 from stream_broker.control import ControlClient
 from stream_broker.conversations import Conversations
 from stream_broker.directory import Directory
+from stream_broker.embeddings.engines import EmbeddingEngines
+from stream_broker.embeddings.service import Embedder
 from stream_broker.engines.client import EngineClient
 from stream_broker.followers import Followers
+from stream_broker.granting import Granting
 from stream_broker.ids import Home
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
@@ -34,6 +38,7 @@ from stream_broker.policy_file import PolicyFile
 from stream_broker.reports import FaultReports
 from stream_broker.routes.answers import exception_handlers
 from stream_broker.routes.chat import chat_routes
+from stream_broker.routes.embeddings import embedding_routes
 from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import site_routes
@@ -70,6 +75,7 @@ class Broker:
         self.memory, self.writers, self.log_writer = logs.memory, logs.writers, logs.writer
         self.stores, self.redis_log = logs.stores, logs.redis
         self._build_runner(options)
+        self._build_embedder(options)
         self._build_following(options)
         self._build_context(options)
         self._gauges()
@@ -87,13 +93,14 @@ class Broker:
         """
         self.context.draining = True
         await asyncio.sleep(_NOTICED_S)
-        self.acceptance.draining = True
+        self.acceptance.draining = self.embedder.draining = True
         if self.sweeper is not None:
             self.sweeper.draining = True
         self.viewers.drain()
         try:
             async with asyncio.timeout(self._settings.drain_deadline):
                 await self.runner.finished()
+                await self.embedder.finished()
                 await self.viewers.all_gone()
         except TimeoutError:
             return
@@ -147,6 +154,31 @@ class Broker:
             self.turns,
             clock=time.time,
             monotonic=time.monotonic,
+        )
+
+    def _build_embedder(self, options: Options) -> None:
+        settings, metrics = options.settings, self.metrics
+        self.cache = build_cache(options, metrics)
+        self.embedding_engines = EmbeddingEngines(
+            settings.engine_connect_timeout,
+            settings.engine_idle_timeout,
+            time.monotonic,
+            metrics.embedding_items.observe,
+        )
+        self.embedder = Embedder(
+            self._home,
+            options.node,
+            settings.embeddings_per_broker,
+            Granting(settings, options.node, self.control, self.policy, time.time),
+            self.control,
+            self.leases,
+            self.spool,
+            self.embedding_engines,
+            self.cache,
+            metrics,
+            self.reports.note,
+            self.runner.running_for,
+            time.time,
         )
 
     def _build_following(self, options: Options) -> None:
@@ -207,6 +239,7 @@ class Broker:
             directory=self.directory,
             conversations=self.conversations,
             runner=self.runner,
+            embedder=self.embedder,
             viewers=self.viewers,
             metrics=self.metrics,
             shared_log=self.redis_log is not None,
@@ -224,6 +257,7 @@ class Broker:
             routes=[
                 *job_routes(context),
                 *openai_routes(context),
+                *embedding_routes(context),
                 *chat_routes(context),
                 *ws_routes(context),
                 *telemetry_routes(context),
@@ -241,6 +275,7 @@ class Broker:
             self.spool.run(),
             self.runner.renew(),
             self.reports.run(),
+            self.cache.run(),
         ]
         if self.log_writer is not None:
             runs.append(self.log_writer.run())
@@ -273,6 +308,8 @@ class Broker:
         await end(self._tasks)
         self.playout.close()
         await self.engines.aclose()
+        await self.embedding_engines.aclose()
+        await self.cache.aclose()
         if self.followers is not None:
             await self.followers.aclose()
         if self.stores is not None and self.redis_log is not None:
@@ -300,6 +337,8 @@ class Broker:
         gauge = self.metrics.gauge
         gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
         gauge("okome_broker_jobs_queued", "Waiting for a turn.", lambda: self.turns.waiting)
+        gauge("okome_broker_embeddings_running", "Requests here.", lambda: len(self.embedder))
+        gauge("okome_broker_cache_bytes", "Kept by this process.", lambda: self.cache.size)
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))

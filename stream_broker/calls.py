@@ -30,6 +30,10 @@ class CallFailed(Exception):
     """No whole answer came in time."""
 
 
+class NotConnected(CallFailed):
+    """The server was not there to be asked."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """A whole answer. Names of headers are in lower case."""
 
@@ -41,7 +45,8 @@ class Reply(msgspec.Struct, frozen=True):
 class HttpCalls:
     """Calls to one server, each over in `timeout` seconds; at most CONNECTIONS_MAX at once,
     the others wait for their turn within their time. `headers` go with every call. `tls`:
-    asked for the context of each new connection, where the URL has https."""
+    asked for the context of each new connection, where the URL has https. `connect_timeout`:
+    of that time, to open a connection; None: no less."""
 
     def __init__(
         self,
@@ -50,7 +55,9 @@ class HttpCalls:
         timeout: float,
         clock: Callable[[], float],
         tls: Callable[[], ssl.SSLContext] | None = None,
+        connect_timeout: float | None = None,
     ) -> None:
+        self._connect_timeout = connect_timeout
         self._origin = origin_of(base_url)
         self._tls = tls
         self._headers = tuple(headers.items())
@@ -77,10 +84,12 @@ class HttpCalls:
                     if reply is not None:
                         return reply
                 reply = await self._ask(await self._connect(), request)
+        except TimeoutError as error:
+            raise CallFailed("TimeoutError") from error
         except (OSError, UnicodeError) as error:
-            raise CallFailed(type(error).__name__) from error
+            raise NotConnected(type(error).__name__) from error
         if reply is None:
-            raise CallFailed("the connection was closed")
+            raise NotConnected("the connection was closed")
         return reply
 
     async def aclose(self) -> None:
@@ -111,7 +120,11 @@ class HttpCalls:
     async def _connect(self) -> EngineConnection:
         make = partial(EngineConnection, self, self._origin, _TURN_BYTES, self._clock)
         tls = self._tls() if self._tls is not None else None
-        connection = await dial(self._origin, make, _TURN_BYTES, tls)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await dial(self._origin, make, _TURN_BYTES, tls)
+        except TimeoutError as error:
+            raise NotConnected("no connection in time") from error
         self._open.add(connection)
         return connection
 

@@ -10,6 +10,7 @@ from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
 from stream_broker.conversations import Conversations
 from stream_broker.directory import Directory
+from stream_broker.embeddings.service import Embedder
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.policy import PolicyHolder
 from stream_broker.running import Runner
@@ -28,6 +29,7 @@ class Context:
     directory: Directory
     conversations: Conversations
     runner: Runner
+    embedder: Embedder
     viewers: Viewers
     metrics: BrokerMetrics
     shared_log: bool

@@ -17,6 +17,8 @@ _GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.
 
 _FLUSH_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
+_LOOKUP_BUCKETS = (0.00002, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.01, 0.1)
+
 
 class BrokerMetrics:
     """One registry per process. Labels are bounded: kinds, codes, outcomes; never users."""
@@ -27,6 +29,7 @@ class BrokerMetrics:
         self._of_the_way_in_and_out()
         self._of_what_fails()
         self._of_browsers()
+        self._of_embeddings()
 
     def _of_jobs(self) -> None:
         self.jobs = Counter(
@@ -136,6 +139,39 @@ class BrokerMetrics:
         )
         self.client_reconnects = Counter(
             "okome_client_reconnects_total", "Reconnects of browsers.", registry=self.registry
+        )
+
+    def _of_embeddings(self) -> None:
+        self.embedding_items = Histogram(
+            "okome_broker_embedding_call_items",
+            "Items of one call to an engine for embeddings, of one request or several.",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=self.registry,
+        )
+        self.cache_lookups = Counter(
+            "okome_broker_cache_lookups_total",
+            "Items looked up in the hot cache: hit here, hit_shared, or miss.",
+            ("kind", "outcome"),
+            registry=self.registry,
+        )
+        self.cache_lookup_seconds = Histogram(
+            "okome_broker_cache_lookup_seconds",
+            "Looking up all items of a request.",
+            ("kind",),
+            buckets=_LOOKUP_BUCKETS,
+            registry=self.registry,
+        )
+        self.cache_errors = Counter(
+            "okome_broker_cache_errors_total",
+            "Lookups and writes that the shared cache did not serve, by reason.",
+            ("call", "reason"),
+            registry=self.registry,
+        )
+        self.cache_written = Counter(
+            "okome_broker_cache_written_bytes_total",
+            "Bytes of values given to the hot cache.",
+            ("kind",),
+            registry=self.registry,
         )
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:

@@ -22,6 +22,7 @@ class Options:
     service_key: str
     settings: Settings
     redis_password: str = ""
+    cache_password: str = ""
     control_tls: ClientTls | None = None
 
     @property

@@ -18,6 +18,7 @@ from control_plane.routes.sessions import Sessions
 from control_plane.routes.usage import Usage
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.routes.chat import chat_routes
+from stream_broker.routes.embeddings import embedding_routes
 from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import OPENAPI, site_routes
@@ -50,6 +51,8 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
         "okome_broker_jobs_queued",
         "okome_broker_jobs_running",
         "okome_broker_viewers",
+        "okome_broker_embeddings_running",
+        "okome_broker_cache_bytes",
         "okome_broker_log_away",
         "okome_broker_settlements_spooled",
         "okome_broker_spool_bytes",
@@ -62,7 +65,10 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
 def test_every_route_is_described() -> None:
     context: object = None
     described = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
-    groups = (job_routes, openai_routes, chat_routes, ws_routes, telemetry_routes, site_routes)
+    groups = (
+        *(job_routes, openai_routes, embedding_routes, chat_routes, ws_routes),
+        *(telemetry_routes, site_routes),
+    )
     served = {
         re.sub(r"{(\w+):path}", r"{\1}", route.path)
         for group in groups

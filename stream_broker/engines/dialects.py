@@ -14,6 +14,12 @@ from stream_broker.engines.deltas import Failure
 from stream_broker.engines.ollama import OllamaParser
 from stream_broker.engines.ollama_request import chat_body
 from stream_broker.engines.openai import OpenAIParser
+from stream_broker.engines.tf_serving import (
+    RESULT_MAX,
+    PredictParser,
+    predict_body,
+    predict_path,
+)
 from stream_broker.engines.wire import WireParser
 
 LINE_MAX: Final = 1 << 20
@@ -108,14 +114,35 @@ class OllamaDialect:
         return failures.refused(status, body)
 
 
+class TensorFlowDialect:
+    """TensorFlow Serving: `:predict`, whose whole answer is one Text."""
+
+    def __init__(self, line_max: int = LINE_MAX) -> None:
+        self._result_max = min(line_max, RESULT_MAX)
+
+    def request(self, call: EngineCall) -> HttpRequest:
+        """The prediction; nothing of how to sample applies to it."""
+        return HttpRequest("POST", predict_path(call.model), _JSON, predict_body(call))
+
+    def parser(self) -> WireParser:
+        """One JSON object."""
+        return PredictParser(self._result_max)
+
+    def refusal(self, status: int, body: bytes) -> Failure:
+        """`{"error": "…"}`, or whatever stands before the engine."""
+        return failures.refused(status, body)
+
+
 @lru_cache(maxsize=8)
 def dialect_for(kind: EngineKind, line_max: int = LINE_MAX) -> Dialect:
     """The dialect of a kind of engine; `line_max` bounds one line of its stream, bytes.
 
-    Raises ValueError for a kind that is not streamed from.
+    Raises ValueError for a kind that is not known.
     """
     if kind == "vllm":
         return OpenAIDialect(line_max)
     if kind == "ollama":
         return OllamaDialect(line_max)
+    if kind == "tf_serving":
+        return TensorFlowDialect(line_max)
     raise ValueError(f"no dialect for engines of kind {kind!r}")

@@ -16,6 +16,7 @@ from stream_broker.engines.deltas import MESSAGE_MAX, Failure
 FAILED: Final = "The engine failed while it was answering."
 UNREADABLE: Final = "The engine sent something that cannot be read."
 TOO_LONG: Final = "The engine sent a line that is too long."
+ANSWER_TOO_LONG: Final = "The engine's answer is too long."
 TRUNCATED: Final = "The engine ended the answer before it was complete."
 CONTEXT_TOO_LONG: Final = "The prompt and the answer do not fit the model's context."
 
@@ -63,6 +64,11 @@ def line_too_long() -> Failure:
     return Failure("engine_error", TOO_LONG)
 
 
+def answer_too_long() -> Failure:
+    """The engine's answer, which has no parts, is over the limit."""
+    return Failure("engine_error", ANSWER_TOO_LONG)
+
+
 def told_in_stream(error: Any) -> Failure:
     """An error that the engine reports inside a stream: an object, or a text (Ollama)."""
     if _CONTEXT.search(_words_of(error)):
@@ -85,10 +91,15 @@ def refused(status: int, body: bytes) -> Failure:
     return Failure("engine_error", f"The engine refused the request (HTTP {status}){told}")
 
 
+def words_in(body: bytes) -> str:
+    """All that a refusal's body says, to be searched; nothing where it is not JSON."""
+    return _words_of(_error_in(body))
+
+
 def _error_in(body: bytes) -> Any:
     try:
         answer = msgspec.json.decode(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer.get("error", answer) if isinstance(answer, dict) else None
 

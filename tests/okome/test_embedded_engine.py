@@ -85,6 +85,7 @@ def test_every_slot_gets_the_context_of_the_inventory(inventory: Path, model: Pa
 
     class Library:
         CommonParams = Fields
+        llama_pooling_type = Fields()
 
     node, engine = embedded_engine._find(inventory, "okome-core-gpu")
     parameters = embedded_engine._parameters(Library, node, engine, model)  # type: ignore[arg-type]

@@ -21,10 +21,10 @@ def test_a_full_machine_runs_every_role(paths: Paths) -> None:
     plan = make_plan(load_cluster(LOCAL), paths, FULL, Arguments())
 
     assert [spec.role for spec in plan] == [
-        "ingress", "stream", "stream", "stream", "stream", "redis", "control", "core_gpu",
+        "ingress", "stream", "stream", "stream", "stream", "redis", "cache", "control", "core_gpu",
     ]  # fmt: skip
     assert all(spec.after == ("okome-redis",) for spec in plan if spec.role == "stream")
-    assert len({listen for spec in plan for listen in spec.listens}) == 11
+    assert len({listen for spec in plan for listen in spec.listens}) == 12
 
 
 def test_settings_reach_both_planes(paths: Paths, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_without_redis_the_durability_is_none(tmp_path: Path) -> None:
 
     cluster = load_cluster(target)
     assert cluster.durability == "none"
-    assert cluster.role("redis") == ()
+    assert cluster.role("redis") == cluster.role("cache") == ()
     assert load_cluster(LOCAL).durability == "local"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from inventory.load import LOCAL, load_cluster
 from inventory.model import LogStore
-from okome.redis_config import render
+from okome.redis_config import render, render_cache
 from tests.support.redis_server import reason_to_skip
 
 STORE = load_cluster(LOCAL.with_name("local-replicated.yml")).log_stores()[1]
@@ -17,6 +17,16 @@ STORE = load_cluster(LOCAL.with_name("local-replicated.yml")).log_stores()[1]
 
 def settings(text: str) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in text.splitlines())
+
+
+def test_the_hot_cache_evicts_and_keeps_nothing(tmp_path: Path) -> None:
+    (node,) = load_cluster(LOCAL).role("cache")
+    told = settings(render_cache(node, tmp_path, password='"s'))
+    assert (told["bind"], told["port"]) == ("127.86.0.19", "6379")
+    assert (told["maxmemory"], told["maxmemory-policy"]) == ("64mb", "allkeys-lru")
+    assert (told["appendonly"], told["save"]) == ("no", '""')
+    assert told["requirepass"] == '"\\"s"'
+    assert "masterauth" not in told
 
 
 def test_a_member_of_the_cluster_is_told_all_that_the_design_names(tmp_path: Path) -> None:

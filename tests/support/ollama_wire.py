@@ -2,7 +2,8 @@
 
 Today's Ollama is itself such a front, to llama.cpp's server. Made after Ollama's API
 documentation and the types of its Python client 0.6.3, and independent of what it is
-to test: none of the broker's code is in it. Tool calls, images and thinking are not.
+to test: none of the broker's code is in it. Images are not. Thinking and tool calls go through
+where the model behind has them; SmolLM2 has neither.
 
     python -m tests.support.ollama_wire --engine http://127.0.0.1:8000 --port 11434
 """
@@ -62,6 +63,7 @@ class Front:
 
     def __init__(self, engine_url: str) -> None:
         self.http = httpx.AsyncClient(base_url=engine_url, timeout=600)
+        self.cold: set[str] = set()
 
     async def names(self) -> list[str]:
         """The models that the engine has."""
@@ -85,12 +87,20 @@ class Front:
         return JSONResponse({"models": [model_entry(name) for name in await self.names()]})
 
     async def ps(self, _: Request) -> Response:
-        """`GET /api/ps`."""
+        """`GET /api/ps`: the models in memory. All are, until one is unloaded."""
         until = {"expires_at": "2318-01-01T00:00:00Z", "size_vram": 0, "context_length": 2048}
-        return JSONResponse({"models": [model_entry(name) | until for name in await self.names()]})
+        loaded = [name for name in await self.names() if name not in self.cold]
+        return JSONResponse({"models": [model_entry(name) | until for name in loaded]})
+
+    def keep(self, body: dict[str, Any]) -> str:
+        """What a request without messages or prompt is for: load the model, or unload it."""
+        unload = body.get("keep_alive") in (0, "0", "0s", "0m")
+        (self.cold.add if unload else self.cold.discard)(body["model"])
+        return "unload" if unload else "load"
 
     async def show(self, request: Request) -> Response:
-        """`POST /api/show`."""
+        """`POST /api/show`. SmolLM2's template has no place for tools: it is not said to call
+        them."""
         await self.body(request)
         return JSONResponse(
             {
@@ -98,7 +108,7 @@ class Front:
                 "template": "{{ .Prompt }}",
                 "details": DETAILS,
                 "model_info": {"general.architecture": "llama", "llama.context_length": 8192},
-                "capabilities": ["completion"],
+                "capabilities": ["completion", "embedding"],
                 "modified_at": "2026-01-01T00:00:00Z",
             }
         )
@@ -108,16 +118,38 @@ class Front:
         body = await self.body(request)
         messages = body.get("messages") or []
         if not messages:
-            end = {"message": message(""), "done": True, "done_reason": "load"}
+            end = {"message": message(""), "done": True, "done_reason": self.keep(body)}
             return JSONResponse(stamp(body["model"]) | end)
+        if body.get("think"):
+            raise RefusalError(400, f'"{body["model"]}" does not support thinking')
         return await self.generation(body, messages, lambda text: {"message": message(text)})
 
     async def generate(self, request: Request) -> Response:
         """`POST /api/generate`."""
         body = await self.body(request)
+        if not body.get("prompt"):
+            end = {"response": "", "done": True, "done_reason": self.keep(body)}
+            return JSONResponse(stamp(body["model"]) | end)
         messages = [{"role": "system", "content": body["system"]}] if body.get("system") else []
         messages.append({"role": "user", "content": body.get("prompt", "")})
         return await self.generation(body, messages, lambda text: {"response": text})
+
+    async def embed(self, request: Request) -> Response:
+        """`POST /api/embed`."""
+        body = await self.body(request)
+        begun = time.monotonic_ns()
+        given = body.get("input")
+        items = [given] if isinstance(given, str) else given
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise RefusalError(400, "invalid input type")
+        question = {"model": body["model"], "input": items}
+        answer = await self.http.post("/v1/embeddings", json=question)
+        if answer.status_code != 200:
+            raise RefusalError(answer.status_code, answer.json()["error"]["message"])
+        told = answer.json()
+        vectors = [one["embedding"] for one in told["data"]]
+        told = counts({"prompt_tokens": told["usage"]["prompt_tokens"]}, begun)
+        return JSONResponse({"model": body["model"], "embeddings": vectors} | told)
 
     async def generation(self, body: dict[str, Any], messages: list[Any], shape: Shape) -> Response:
         """An answer, streamed unless asked otherwise; the engine always streams."""
@@ -145,6 +177,8 @@ class Front:
         question = {name: value for name, value in wanted.items() if value is not None}
         question |= {"model": body["model"], "messages": messages, "stream": True}
         question |= {"stream_options": {"include_usage": True}}
+        if body.get("tools"):
+            question["tools"] = body["tools"]
         request = self.http.build_request("POST", "/v1/chat/completions", json=question)
         upstream = await self.http.send(request, stream=True)
         if upstream.status_code != 200:
@@ -159,6 +193,7 @@ class Front:
         begun = time.monotonic_ns()
         reason: str | None = None
         usage: dict[str, int] = {}
+        calls: list[dict[str, Any]] = []
         try:
             async for line in upstream.aiter_lines():
                 if not line.startswith("data: {"):
@@ -167,6 +202,9 @@ class Front:
                 usage = chunk.get("usage") or usage
                 for choice in chunk["choices"]:
                     reason = choice["finish_reason"] or reason
+                    calls += choice["delta"].get("tool_calls") or []
+                    if text := choice["delta"].get("reasoning_content"):
+                        yield stamp(model) | thinking(text) | {"done": False}
                     if text := choice["delta"].get("content"):
                         yield stamp(model) | shape(text) | {"done": False}
         except httpx.HTTPError as error:
@@ -177,6 +215,10 @@ class Front:
         if reason is None:
             yield {"error": "an error was encountered while running the model: unexpected EOF"}
             return
+        if calls:
+            said = message("") | {"tool_calls": whole_calls(calls)}
+            yield stamp(model) | {"message": said, "done": False}
+            reason = "stop"
         yield (
             stamp(model) | shape("") | {"done": True, "done_reason": reason} | counts(usage, begun)
         )
@@ -191,6 +233,33 @@ def stamp(model: str) -> dict[str, Any]:
 def message(text: str) -> dict[str, Any]:
     """A message of the answer."""
     return {"role": "assistant", "content": text}
+
+
+def thinking(text: str) -> dict[str, Any]:
+    """A piece of thinking, which comes before what is said."""
+    return {"message": message("") | {"thinking": text}}
+
+
+def whole_calls(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """OpenAI's fragments as Ollama's whole calls, whose arguments are an object."""
+    calls: dict[int, dict[str, str]] = {}
+    for part in parts:
+        call = calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""})
+        function = part.get("function") or {}
+        call["id"] = part.get("id") or call["id"]
+        call["name"] += function.get("name") or ""
+        call["arguments"] += function.get("arguments") or ""
+    return [
+        {
+            "id": call["id"],
+            "function": {
+                "index": index,
+                "name": call["name"],
+                "arguments": json.loads(call["arguments"] or "{}"),
+            },
+        }
+        for index, call in sorted(calls.items())
+    ]
 
 
 def text_in(item: dict[str, Any]) -> str:
@@ -245,6 +314,7 @@ def build_app(engine_url: str) -> Starlette:
         Route("/api/show", front.show, methods=["POST"]),
         Route("/api/chat", front.chat, methods=["POST"]),
         Route("/api/generate", front.generate, methods=["POST"]),
+        Route("/api/embed", front.embed, methods=["POST"]),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={RefusalError: refused})
 

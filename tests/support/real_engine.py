@@ -127,6 +127,8 @@ def serve(port: int, ready_fd: int | None) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     # One batch is how long a prompt keeps the other slots, and a cancel, waiting.
     params.n_batch = params.n_ubatch = BATCH
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
     params.endpoint_metrics = params.endpoint_slots = True
     server = xllamacpp.Server(params)
     if ready_fd is not None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import httpx
 import ollama
 import pytest
+from msgspec.json import encode
 from ollama._types import ChatResponse
 
-from contracts.grants import EngineTarget
+from contracts.grants import EngineTarget, Usage
+from stream_broker.embeddings.engines import EmbeddingEngines
+from stream_broker.embeddings.wire import EngineRefused
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.client import EngineClient
+from stream_broker.engines.deltas import Finish, ToolCall
 from stream_broker.engines.dialects import dialect_for
 from tests.stream_broker.engines.listener import Listener
 from tests.stream_broker.engines.wires import parse, text_of
-from tests.support.ollama_wire import OllamaWire
+from tests.support.ollama_wire import OllamaWire, whole_calls
 from tests.support.real_engine import MODEL, RealEngine
 
 MESSAGES = [{"role": "user", "content": "List three fruits, with a word on each."}]
@@ -72,6 +77,72 @@ def test_the_real_client_is_refused(theirs: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError) as refusal:
         theirs.chat("nope", MESSAGES)
     assert refusal.value.status_code == 404
+
+
+def test_the_real_client_warms_and_unloads(theirs: ollama.Client) -> None:
+    assert theirs.generate(MODEL, keep_alive=0).done_reason == "unload"
+    assert theirs.ps().models == []
+    assert theirs.generate(MODEL).done_reason == "load"
+    assert [model.model for model in theirs.ps().models] == [MODEL]
+
+
+def test_the_real_client_embeds(theirs: ollama.Client) -> None:
+    assert "embedding" in (theirs.show(MODEL).capabilities or [])
+    told = theirs.embed(MODEL, ["a fox", "a river"])
+    assert [len(vector) for vector in told.embeddings] == [576, 576]
+    assert told.prompt_eval_count
+
+
+def test_the_real_client_is_told_that_the_model_does_not_think(theirs: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError, match="does not support thinking"):
+        theirs.chat(MODEL, MESSAGES, think=True)
+
+
+def test_fragments_of_calls_become_whole_ones() -> None:
+    parts = [
+        {"index": 0, "id": "c1", "function": {"name": "now", "arguments": ""}},
+        {"index": 1, "id": "c2", "function": {"name": "add", "arguments": '{"a":'}},
+        {"index": 1, "function": {"arguments": "1}"}},
+    ]
+    message = {"role": "assistant", "content": "", "tool_calls": whole_calls(parts)}
+    line = {"model": MODEL, "message": message, "done": False}
+    theirs = ChatResponse.model_validate(line).message.tool_calls or []
+    assert [(c.function.name, c.function.arguments) for c in theirs] == [
+        ("now", {}),
+        ("add", {"a": 1}),
+    ]
+    end = {"model": MODEL, "message": {"role": "assistant", "content": ""}, "done": True}
+    ours = parse(dialect_for("ollama").parser(), [encode(line) + b"\n" + encode(end) + b"\n"])
+    assert ours == [
+        ToolCall("c1", "now", "{}"),
+        ToolCall("c2", "add", '{"a":1}'),
+        Finish("tool_calls", Usage()),
+    ]
+
+
+async def test_both_wires_have_the_same_vectors(wire: OllamaWire, engine: RealEngine) -> None:
+    engines = EmbeddingEngines(5.0, 60.0, time.monotonic, lambda _: None)
+    texts = ["a fox", "word " * 60]
+    one = await engines.vectors(target(wire), texts, None)
+    two = await engines.vectors(engine.target(), texts, None)
+    await engines.aclose()
+    assert [vector.dimensions for vector in one] == [576, 576]
+    for a, b in zip(one, two, strict=True):
+        pairs = zip(memoryview(a.floats).cast("f"), memoryview(b.floats).cast("f"), strict=True)
+        assert sum(x * y for x, y in pairs) == pytest.approx(1, abs=0.01)
+    assert sum(vector.tokens for vector in one) == sum(vector.tokens for vector in two) > 60
+
+
+@pytest.mark.parametrize("kind", ["vllm", "ollama"])
+async def test_a_text_beyond_the_context_is_refused(
+    wire: OllamaWire, engine: RealEngine, kind: str
+) -> None:
+    engines = EmbeddingEngines(5.0, 60.0, time.monotonic, lambda _: None)
+    where = target(wire) if kind == "ollama" else engine.target()
+    with pytest.raises(EngineRefused) as refused:
+        await engines.vectors(where, ["word " * 5000], None)
+    await engines.aclose()
+    assert refused.value.code == "context_too_long"
 
 
 async def test_our_client_streams_and_counts(client: EngineClient, wire: OllamaWire) -> None:
