@@ -200,6 +200,7 @@ class Acceptance:
             max_tokens=spec.max_tokens,
             session_id=spec.session_id,
             tools=bool(spec.sampling.get("tools")),
+            server_tools=spec.server_tools,
             vision=spec.vision,
             affinity=affinity_of(principal.user_id, spec),
         )
@@ -208,6 +209,10 @@ class Acceptance:
             return await self._control.grant(request)
         except ControlUnavailable as error:
             left = self._settings.degraded_for - self._policy.age
+            if spec.server_tools:
+                raise ProblemError(
+                    "control_plane_unavailable", "Tools cannot be called while it is away"
+                ) from error
             if left <= 0:
                 raise ProblemError(
                     "control_plane_unavailable", "No new jobs while the control plane is away"

@@ -43,6 +43,7 @@ from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
+from stream_broker.tool_desk import ToolDesk
 from stream_broker.turns import Turns
 from stream_broker.viewers import Viewers
 
@@ -145,6 +146,7 @@ class Broker:
             self.policy.targets,
             self.reports.note,
             self.turns,
+            ToolDesk(self.control, settings.tool_wait, time.monotonic, self.metrics.tool_called),
             clock=time.time,
             monotonic=time.monotonic,
         )

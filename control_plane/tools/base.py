@@ -73,7 +73,7 @@ class RunningTool(Protocol):
         """Calls one of the functions. The caller sets the time limit. Raises ToolError."""
         ...
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begins what has to run beside the calls."""
         ...
 

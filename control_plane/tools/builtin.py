@@ -59,7 +59,7 @@ class BuiltIn:
             raise ToolError("invalid", fault)
         return self._work(dict(call.arguments))
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Nothing to begin."""
 
     async def aclose(self) -> None:

@@ -126,7 +126,7 @@ def _power(base: Number, exponent: Number) -> Number:
         size = max(abs(parts.numerator).bit_length(), parts.denominator.bit_length())
         if size * abs(exponent) > _BITS_MAX:
             raise CalculationError("The number is too large.")
-        return Fraction(base) ** exponent
+        return parts**exponent
     return math.pow(base, exponent)
 
 
@@ -138,7 +138,7 @@ def _called(name: str, values: list[Number]) -> Number:
 
 
 def _small(digits: Number) -> int:
-    if int(digits) != digits or abs(digits) > _SHOWN_DIGITS:
+    if int(digits) != digits or not -_SHOWN_DIGITS <= digits <= _SHOWN_DIGITS:
         raise CalculationError(f"A number is rounded to {_SHOWN_DIGITS} digits at most.")
     return int(digits)
 

@@ -52,7 +52,7 @@ class HttpCaller:
             GuardedTransport(tool.allow, tool.answer_max, resolved), tool.timeout_s
         )
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Nothing to begin."""
 
     async def aclose(self) -> None:

@@ -63,7 +63,7 @@ class McpServer:
         self.functions: list[OfferedFunction] = []
         self.timeout_s = tool.timeout_s
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Lists the tools, now and from time to time, in a task of its own."""
         self._keeper = asyncio.create_task(self._keep_listed(), name=f"tools of {self._name}")
 
@@ -93,7 +93,8 @@ class McpServer:
         async with asyncio.timeout(self._tool.timeout_s):
             session = await self._opened()
             listed = await session.functions()
-        functions, known = [], {}
+        functions: list[OfferedFunction] = []
+        known: dict[str, str] = {}
         for theirs in listed:
             if self._tool.only is not None and theirs.name not in self._tool.only:
                 continue

@@ -21,7 +21,7 @@ from control_plane.policy_document import (
     TimeTool,
     Tool,
 )
-from control_plane.tools.base import Call, Outcome, Result, RunningTool, ToolError
+from control_plane.tools.base import Call, Outcome, Result, RunningTool, ToolError, ToolsError
 from control_plane.tools.builtin import calculator_tool, time_tool
 from control_plane.tools.http_tool import HttpCaller
 from control_plane.tools.mcp_tool import McpServer
@@ -29,8 +29,9 @@ from control_plane.tools.network import Resolve, resolve
 
 log = logging.getLogger(__name__)
 
-# Calls at once; more are told that there is no room.
-CALLS_MAX: Final = 64
+# Calls at once, of all tools and of one: more are told that there is no room.
+CALLS_MAX: Final = 256
+CALLS_OF_ONE_MAX: Final = 32
 # Answers are remembered for brokers that did not get them: this many, of so many bytes.
 _KEPT_MAX: Final = 1024
 _KEPT_BYTES: Final = 16 << 20
@@ -73,25 +74,28 @@ class Toolbox:
         self._kept_bytes = 0
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def load(self, rules: Mapping[str, Tool], base: Path | None = None) -> None:
+    def load(self, rules: Mapping[str, Tool], base: Path | None = None) -> None:
         """Takes over the tools of a policy; those that are the same go on as they are.
 
-        `base`: where its file names begin. Raises ToolsError, and all stays as it was.
+        `base`: where its file names begin. One that cannot be used is told of in the log,
+        and is offered to nobody.
         """
-        same_place = base == self._base
-        fresh = {
-            name: self._made(name, rule, base)
-            for name, rule in rules.items()
-            if not (same_place and self._rules.get(name) == rule)
-        }
-        old = self._tools
-        self._tools = {name: fresh.get(name) or old[name] for name in rules}
+        old, self._tools = self._tools, {}
+        for name, rule in rules.items():
+            if base == self._base and self._rules.get(name) == rule and name in old:
+                self._tools[name] = old[name]
+                continue
+            try:
+                tool = made(name, rule, base, self._clock, self._resolve)
+            except ToolsError as error:
+                log.error("a tool of the policy cannot be used: %s", error)
+                continue
+            self._tools[name] = tool
+            tool.start()
         self._rules, self._base = dict(rules), base
         for name, tool in old.items():
             if self._tools.get(name) is not tool:
                 self._own(asyncio.create_task(tool.aclose(), name=f"end of tool {name}"))
-        for tool in fresh.values():
-            await tool.start()
 
     async def aclose(self) -> None:
         """Ends calls, connections and processes."""
@@ -146,26 +150,21 @@ class Toolbox:
             return kept
         task = self._running.get(key)
         if task is None:
-            if len(self._running) >= CALLS_MAX:
+            if self._full(found[0]):
                 self._observer.called(found[0], function, actor, "busy", 0.0)
                 return Result("busy", "Too many tools are being called; try again later.")
             work = self._call(*found, function, asked, actor)
-            task = asyncio.create_task(work, name=f"call of {function}")
+            # The name tells whose room it takes.
+            task = asyncio.create_task(work, name=found[0])
             self._running[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         # Who asks may leave, and ask again: the call goes on.
         return await asyncio.shield(task)
 
-    def _made(self, name: str, rule: Tool, base: Path | None) -> RunningTool:
-        match rule:
-            case TimeTool():
-                return time_tool(name, self._clock)
-            case CalculatorTool():
-                return calculator_tool(name)
-            case HttpTool():
-                return HttpCaller(name, rule, base, self._resolve)
-            case McpTool():
-                return McpServer(name, rule, self._resolve)
+    def _full(self, tool: str) -> bool:
+        """One slow tool must not take the room of the others."""
+        of_it = sum(task.get_name() == tool for task in self._running.values())
+        return len(self._running) >= CALLS_MAX or of_it >= CALLS_OF_ONE_MAX
 
     def _functions_of(self, name: str, permitted: Sequence[str]) -> list[OfferedFunction]:
         if name in permitted and name in self._tools:
@@ -215,6 +214,21 @@ class Toolbox:
     def _own(self, task: asyncio.Task[None]) -> None:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def made(
+    name: str, rule: Tool, base: Path | None, clock: Callable[[], float], resolved: Resolve
+) -> RunningTool:
+    """The tool that the policy describes, not started yet. Raises ToolsError."""
+    match rule:
+        case TimeTool():
+            return time_tool(name, clock)
+        case CalculatorTool():
+            return calculator_tool(name)
+        case HttpTool():
+            return HttpCaller(name, rule, base, resolved)
+        case McpTool():
+            return McpServer(name, rule, resolved)
 
 
 def _arguments(told: Any) -> dict[str, Any]:
