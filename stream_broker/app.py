@@ -38,6 +38,7 @@ from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import site_routes
 from stream_broker.routes.telemetry import telemetry_routes
+from stream_broker.routes.tools import tool_routes
 from stream_broker.routes.ws import ws_routes
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
@@ -228,6 +229,7 @@ class Broker:
                 *openai_routes(context),
                 *chat_routes(context),
                 *ws_routes(context),
+                *tool_routes(context),
                 *telemetry_routes(context),
                 *site_routes(context),
             ],

@@ -22,6 +22,7 @@ from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import OPENAPI, site_routes
 from stream_broker.routes.telemetry import telemetry_routes
+from stream_broker.routes.tools import tool_routes
 from stream_broker.routes.ws import ws_routes
 from tests.support.cluster import ROOT
 
@@ -62,7 +63,9 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
 def test_every_route_is_described() -> None:
     context: object = None
     described = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
-    groups = (job_routes, openai_routes, chat_routes, ws_routes, telemetry_routes, site_routes)
+    groups = (
+        job_routes, openai_routes, chat_routes, tool_routes, ws_routes, telemetry_routes, site_routes,
+    )  # fmt: skip
     served = {
         re.sub(r"{(\w+):path}", r"{\1}", route.path)
         for group in groups
