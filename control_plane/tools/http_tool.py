@@ -88,18 +88,15 @@ class HttpCaller:
                 headers[name] = _header(value)
             elif place == "path":
                 path = path.replace(f"{{{name}}}", _segment(value))
-        request: dict[str, Any] = {
-            "method": operation.method,
-            "url": self._base_url + path,
-            "headers": headers,
-        }
+        request: dict[str, Any] = {"method": operation.method, "headers": headers}
         if operation.method == "GET":
             query |= {name: _text(value) for name, value in sent.items()}
         elif sent or not operation.places:
             request["content"] = msgspec.json.encode(sent)
             headers["Content-Type"] = "application/json"
-        if query:
-            request["params"] = query
+        url = httpx2.URL(self._base_url + path)
+        # What the policy says in the URL is not the model's to change.
+        request["url"] = url.copy_merge_params(query | dict(url.params)) if query else url
         return request
 
 
@@ -107,8 +104,8 @@ def _planned(name: str, tool: HttpTool, base: Path | None) -> Operation:
     if tool.openapi is not None:
         if tool.operation is None or tool.parameters is not None:
             raise ToolsError(f"{name}: openapi goes with an operation and without parameters")
-        document = read_document((base or Path()) / tool.openapi)
         try:
+            document = read_document((base or Path()) / tool.openapi)
             return operation_of(document, tool.operation)
         except ToolsError as error:
             raise ToolsError(f"{name}: {tool.openapi}: {error}") from error

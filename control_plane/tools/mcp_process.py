@@ -14,15 +14,19 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
+from anyio.abc import AsyncResource
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client._transport import TransportStreams
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
 log = logging.getLogger(__name__)
+
+Incoming: TypeAlias = MemoryObjectSendStream[SessionMessage | Exception]
 
 LINE_MAX: Final = 4 << 20
 # How long a server may take to end by itself, and then once it was told to.
@@ -41,10 +45,7 @@ class ProcessTransport:
         self._line_max = line_max
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._incoming, self._heard = anyio.create_memory_object_stream[SessionMessage | Exception](
-            0
-        )
-        self._said, self._outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        self._streams: list[AsyncResource] = []
 
     @property
     def pid(self) -> int | None:
@@ -63,12 +64,15 @@ class ProcessTransport:
             start_new_session=True,
             limit=self._line_max,
         )
+        incoming, heard = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        said, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        self._streams = [incoming, heard, said, outgoing]
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(self._read(self._process)),
-            loop.create_task(self._write(self._process)),
+            loop.create_task(self._read(self._process, incoming)),
+            loop.create_task(self._write(self._process, outgoing, incoming)),
         ]
-        return self._heard, self._said
+        return heard, said
 
     async def __aexit__(
         self,
@@ -84,31 +88,36 @@ class ProcessTransport:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            for stream in (self._incoming, self._heard, self._said, self._outgoing):
-                stream.close()
+            for stream in self._streams:
+                await stream.aclose()
 
-    async def _read(self, process: Process) -> None:
+    async def _read(self, process: Process, incoming: Incoming) -> None:
         assert process.stdout is not None  # noqa: S101  # it was asked for
         try:
             while line := await process.stdout.readline():
                 if line.strip():
-                    await self._incoming.send(_message(line))
+                    await incoming.send(_message(line))
         except ValueError:
             log.warning("an MCP server wrote a line of more than %d bytes", self._line_max)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass
         finally:
-            self._incoming.close()
+            incoming.close()
 
-    async def _write(self, process: Process) -> None:
+    async def _write(
+        self,
+        process: Process,
+        outgoing: MemoryObjectReceiveStream[SessionMessage],
+        incoming: Incoming,
+    ) -> None:
         assert process.stdin is not None  # noqa: S101  # it was asked for
         try:
-            async for message in self._outgoing:
+            async for message in outgoing:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
         except (anyio.ClosedResourceError, OSError, RuntimeError):
-            self._incoming.close()
+            incoming.close()
 
     async def _stop(self) -> None:
         process = self._process

@@ -33,10 +33,11 @@ _GONE: Final = (
 
 
 class SessionLost(ToolError):
-    """The server has gone; another session may reach it again."""
+    """The server has gone; another session may reach it again. `why` is for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: str = "") -> None:
         super().__init__("unreachable", "The tool's server went away before it answered.")
+        self.why = why
 
 
 class McpSession:
@@ -52,6 +53,7 @@ class McpSession:
         self._client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._hold(), name="mcp session")
         self.lost = False
+        self._why = ""
 
     async def opened(self) -> Client:
         """The client, once the version is agreed on. Raises SessionLost."""
@@ -59,7 +61,7 @@ class McpSession:
             return await asyncio.shield(self._client)
         except asyncio.CancelledError:
             if self._task.done():
-                raise SessionLost from None
+                raise SessionLost(self._why) from None
             raise
 
     async def functions(self) -> list[Any]:
@@ -99,7 +101,7 @@ class McpSession:
                 await self._over.wait()
         except Exception as error:
             # What goes wrong in the SDK's tasks comes here in groups.
-            log.warning("an MCP server cannot be used: %s", _reason(error))
+            self._why = _reason(error)
         finally:
             self.lost = True
             self._client.cancel()
@@ -127,9 +129,9 @@ class _Translated:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
             raise ToolError("failed", f"The tool's server refused: {error.message[:300]}")
-        if isinstance(error, MCPError | _GONE):
+        if isinstance(error, (MCPError, *_GONE)):
             self._session.lost = True
-            raise SessionLost from error
+            raise SessionLost(_reason(error)) from error
         if isinstance(error, Exception) and not isinstance(error, ToolError | TimeoutError):
             log.warning("an MCP server answered with nonsense: %s", _reason(error))
             raise ToolError("failed", "The tool's server gave an answer that is none.") from error

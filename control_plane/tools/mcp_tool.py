@@ -140,8 +140,9 @@ class McpServer:
                 await self.list_now()
                 self._told = ""
                 await asyncio.sleep(LIST_EVERY_S)
-            except (ToolError, TimeoutError) as error:
-                self._tell(f"{self._name}: not listed: {error or 'no answer in time'}")
+            except Exception as error:
+                why = getattr(error, "why", "") or str(error) or "no answer in time"
+                self._tell(f"{self._name}: not listed: {why}")
                 await self._forget_stuck()
                 await asyncio.sleep(_LIST_AGAIN_S)
 
