@@ -88,6 +88,8 @@ class McpSession:
     async def aclose(self) -> None:
         """Ends the session and the server's process, where it has one."""
         self._over.set()
+        if not self._client.done():
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     def _translated(self) -> _Translated:

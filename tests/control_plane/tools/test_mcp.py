@@ -249,5 +249,5 @@ async def test_a_server_that_does_not_come_up_is_tried_again(
     ],
 )
 def test_a_server_that_cannot_be_is_refused_with_its_name(rules: dict[str, Any]) -> None:
-    with pytest.raises(ToolsError, match="^docs: "):
+    with pytest.raises(ToolsError, match=r"docs: "):
         McpServer("docs", McpTool(**rules))
