@@ -29,7 +29,7 @@ async def running(name: str = "bad", **rules: Any) -> AsyncIterator[McpServer]:
     """The server, once it is listed; nothing of it may be left afterwards."""
     members: dict[str, Any] = {"timeout_s": 20.0} | rules
     server = McpServer(name, McpTool(**members))
-    await server.start()
+    server.start()
     try:
         await eventually_async(lambda: bool(server.functions), within=20)
         yield server
@@ -230,7 +230,7 @@ async def test_a_server_that_does_not_come_up_is_tried_again(
     tell: Callable[[str], None] = rounds.put_nowait
     monkeypatch.setattr(server, "_tell", tell)
     monkeypatch.setattr("control_plane.tools.mcp_tool._LIST_AGAIN_S", 0.0)
-    await server.start()
+    server.start()
     async with asyncio.timeout(20):
         for _ in range(2):
             assert "not listed" in await rounds.get()
