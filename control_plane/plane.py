@@ -77,7 +77,7 @@ class Plane:
     calling: Calling = field(init=False)
 
     def __post_init__(self) -> None:
-        self.calling = Calling(self.tools, self.books.ledger.open_grant, self._tools_of)
+        self.calling = Calling(self.tools, self.books.ledger.find, self._tools_of, self.clock())
 
     def _tools_of(self, model: str) -> list[str]:
         """The policy's tools that jobs with a model may ask for."""
@@ -105,13 +105,13 @@ class Plane:
         bounded = self.policy.path is not None
         self.dispatcher.follow(placing_rules(rules, self.fleet, bounded=bounded))
         self.poller.follow(rules.targets)
+        path = self.policy.path
+        self.tools.load(rules.tools, path.parent if path else None)
 
     async def tend_engines(self) -> None:
         """What is to be done some times a second about engines and those who wait for them."""
         await self.poller.tend()
         self.dispatcher.tick(self.clock())
-        path = self.policy.path
-        self.tools.load(rules.tools, path.parent if path else None)
 
     async def look_at_policy(self) -> None:
         """Takes over a policy file that has changed."""

@@ -11,23 +11,27 @@ from contracts.tools import Invocation, ToolAnswer
 from control_plane.holdings import OpenGrant
 from control_plane.tools.toolbox import Toolbox
 
-# Grants with tools whose list is remembered; of others the model's tools count.
+# Grants whose tools are remembered: far more than ever have some at once.
 GRANTS_MAX: Final = 20_000
 _NOBODY: Final = "nobody"
 
 
 class Calling:
-    """`grant_of` finds an open grant by its id; `tools_of` tells the policy's tools of a model."""
+    """`grant_of` finds an open grant by its id; `tools_of` tells the policy's tools of a model.
+    `since` (Unix seconds): of grants from before, made by a control plane that has ended, the
+    tools of their models are all that is known."""
 
     def __init__(
         self,
         box: Toolbox,
         grant_of: Callable[[str], OpenGrant | None],
         tools_of: Callable[[str], Sequence[str]],
+        since: float,
     ) -> None:
         self._box = box
         self._grant_of = grant_of
         self._tools_of = tools_of
+        self._since = since
         self._granted: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def note(self, grant_id: str, tools: Sequence[dict[str, Any]]) -> None:
@@ -54,9 +58,8 @@ class Calling:
         grant = self._grant_of(grant_id)
         if grant is None:
             raise ProblemError("not_found", "No such grant is open.")
-        named = self._granted.get(grant_id)
-        if named is None:
-            # Granted by a control plane that has been restarted since.
+        named = self._granted.get(grant_id, frozenset())
+        if grant.created_at < self._since:
             named = frozenset(self._box.names(self._tools_of(grant.model)))
         if function not in named:
             raise _unknown()
