@@ -77,7 +77,8 @@ class Plane:
     calling: Calling = field(init=False)
 
     def __post_init__(self) -> None:
-        self.calling = Calling(self.tools, self.books.ledger.find, self._tools_of, self.clock())
+        ledger = self.books.ledger
+        self.calling = Calling(self.tools, ledger.open_grant, self._tools_of, self.clock())
 
     def _tools_of(self, model: str) -> list[str]:
         """The policy's tools that jobs with a model may ask for."""

@@ -125,7 +125,10 @@ def spoken(events: Iterable[Event]) -> Spoken:
 
     def turn() -> None:
         said = {"role": "assistant", "content": "".join(text), "tool_calls": list(calls)}
-        messages.extend([said, *results])
+        # In the order of the calls, whichever tool was the fastest.
+        order = {call["id"]: number for number, call in enumerate(calls)}
+        answers = sorted(results, key=lambda result: order.get(result["tool_call_id"], 0))
+        messages.extend([said, *answers])
         text.clear()
         calls.clear()
         results.clear()

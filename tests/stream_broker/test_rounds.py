@@ -50,13 +50,13 @@ def test_finished_rounds_are_messages_and_what_follows_is_the_text() -> None:
     assert said.text == "it is"
     assert [(m["role"], m["content"]) for m in said.messages] == [
         ("assistant", "let me see"),
-        ("tool", "two"),
         ("tool", "Error: no"),
+        ("tool", "two"),
         ("assistant", ""),
         ("tool", "three"),
     ]
     assert [c["id"] for c in said.messages[0]["tool_calls"]] == ["1", "2"]
-    assert said.messages[1]["tool_call_id"] == "2"
+    assert said.messages[1]["tool_call_id"] == "1"
 
 
 def test_thoughts_are_not_part_of_the_conversation() -> None:
