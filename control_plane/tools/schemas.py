@@ -13,7 +13,7 @@ from referencing import Registry
 
 # A schema is part of every prompt that offers it.
 SCHEMA_MAX: Final = 16 << 10
-_DEPTH_MAX: Final = 24
+_DEPTH_MAX: Final = 40
 _NODES_MAX: Final = 2000
 _LEFT_OUT: Final = frozenset({"$ref", "$id", "$schema", "$anchor", "$defs", "definitions"})
 _NAMED: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})

@@ -85,7 +85,7 @@ def doubling(levels: int) -> dict[str, Any]:
         ({"$ref": "#/$defs/none"}, "nowhere"),
         ({"$ref": "#/properties/0"}, "nowhere"),
         ({"$dynamicRef": "#x"}, "not understood"),
-        (deep(60), "too deep"),
+        (deep(90), "too deep"),
         (doubling(30), "too deep or too large"),
         ({"description": "x" * SCHEMA_MAX}, "more than"),
     ],
