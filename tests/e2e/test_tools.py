@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,10 +19,23 @@ from playwright.async_api import Browser, expect
 
 from tests.e2e.wire import Block, Reader, numbered
 from tests.page.chat import Chat, open_chat
-from tests.support.cluster import Cluster
+from tests.support.cluster import ROOT, Cluster
+from tests.support.eventually import eventually_async
 from tests.support.synthetic_engine import MODEL, SyntheticEngine
 
 pytestmark = pytest.mark.cluster
+
+RICE = json.dumps([sys.executable, str(ROOT / "examples" / "rice_server.py")])
+POLICY = f"""\
+version: 1
+models:
+  {MODEL}: {{engines: [{{engine: vllm}}], tools: [time, calculator, rice]}}
+  mute: {{engines: [{{engine: vllm, model: {MODEL}}}], tools: [time], capabilities: []}}
+tools:
+  time: {{kind: time}}
+  calculator: {{kind: calculator}}
+  rice: {{kind: mcp, command: {RICE}}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +45,12 @@ def tooled() -> Iterator[Cluster]:
         cluster = Cluster(Path(directory), f"127.95.{os.getpid() % 250}.")
         with SyntheticEngine(500.0) as engine:
             try:
-                cluster.up("--engine", engine.url, "--kind", "vllm", "--model", MODEL)
+                policy = Path(directory) / "policy.yml"
+                policy.write_text(POLICY, encoding="utf-8")
+                cluster.up(
+                    *("--engine", engine.url, "--kind", "vllm", "--model", MODEL),
+                    *("--policy", str(policy)),
+                )
                 yield cluster
             finally:
                 cluster.down()
@@ -71,10 +90,16 @@ def job(**members: Any) -> dict[str, Any]:
 
 
 async def test_the_tools_are_listed(tooled: Cluster, http: httpx.AsyncClient) -> None:
-    told = (await http.get(f"{tooled.url}/v1/tools")).json()
-    assert [tool["name"] for tool in told["data"]] == ["time", "calculator"]
-    assert all(tool["models"] == [MODEL] for tool in told["data"])
-    assert told["data"][1]["parameters"]["required"] == ["expression"]
+    async def listed() -> list[Any]:
+        told = (await http.get(f"{tooled.url}/v1/tools")).json()["data"]
+        # The MCP server is listed when it has come up.
+        return told if len(told) == 4 else []
+
+    told = await eventually_async(listed, within=30)
+    assert [tool["name"] for tool in told] == ["time", "calculator", "rice_kinds", "rice_water"]
+    assert told[0]["models"] == [MODEL, "mute"]
+    assert all(tool["models"] == [MODEL] for tool in told[1:])
+    assert told[1]["parameters"]["required"] == ["expression"]
 
 
 async def test_curl_sees_calls_results_and_the_answer(
@@ -175,6 +200,34 @@ async def test_tools_that_there_are_none_of_are_refused(
     answer = await http.post(f"{tooled.url}/v1/jobs", json=job(tools=tools))
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert answer.json()["field"].startswith("tools")
+
+
+async def test_a_model_that_cannot_call_tools_is_said_so(
+    tooled: Cluster, http: httpx.AsyncClient
+) -> None:
+    asked = job(model="mute", tools=["time"])
+    answer = await http.post(f"{tooled.url}/v1/jobs", json=asked)
+    assert (answer.status_code, answer.json()["field"]) == (400, "tools")
+    assert "cannot call tools" in answer.json()["detail"]
+
+
+async def test_an_mcp_server_is_called_by_its_name(
+    tooled: Cluster, http: httpx.AsyncClient
+) -> None:
+    asks = [call("a", "rice_water", grams=250, kind="white"), {"finish": "tool_calls"}]
+    prompt = question(asks, [{"echo": "results"}, {"finish": "stop"}])
+
+    async def answered() -> str | None:
+        asked = job(prompt=prompt, tools=["rice"])
+        answer = await http.post(f"{tooled.url}/v1/jobs", json=asked)
+        # Until it has come up once, nothing of it is offered.
+        return answer.json()["job_id"] if answer.status_code == 202 else None
+
+    job_id = await eventually_async(answered, within=30)
+    assert job_id is not None
+    seen = await Reader(http, tooled.url, job_id).read()
+    (result,) = [block.body for block in seen if block.event == "tool_result"]
+    assert (result["ok"], result["content"]) == (True, "400 ml of water, 18 minutes")
 
 
 async def test_a_chat_message_may_name_tools(tooled: Cluster, http: httpx.AsyncClient) -> None:
