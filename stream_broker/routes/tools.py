@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from contracts.policy import PolicySnapshot
 from stream_broker.context import Context
+from stream_broker.offers import offered
 from stream_broker.routes.answers import json_response
 
 
@@ -25,12 +26,13 @@ def tool_routes(context: Context) -> list[Route]:
 
 
 def tools_for(policy: PolicySnapshot, tier: str) -> list[dict[str, Any]]:
-    """Each tool that users of a tier may use, with the models that it goes with."""
-    models = [m for m in policy.models if m.tiers is None or tier in m.tiers]
+    """Each tool that users of a tier may use, with the models, and their aliases, that it
+    goes with."""
+    models = offered(policy, tier)
     told = []
     for tool in policy.tools:
         function = tool["function"]
-        named = [m.id for m in models if function["name"] in m.server_tools]
+        named = [name for name, m in models.items() if function["name"] in m.server_tools]
         if named:
             told.append({**function, "models": named})
     return told
