@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -228,6 +229,26 @@ async def test_an_mcp_server_is_called_by_its_name(
     seen = await Reader(http, tooled.url, job_id).read()
     (result,) = [block.body for block in seen if block.event == "tool_result"]
     assert (result["ok"], result["content"]) == (True, "400 ml of water, 18 minutes")
+
+
+async def test_after_a_brokers_death_the_conversation_goes_on_behind_its_results(
+    tooled: Cluster, http: httpx.AsyncClient
+) -> None:
+    first = [call("a", "calculator", expression="6*7"), {"finish": "tool_calls"}]
+    prompt = question(first, [{"hold": True}])
+    made = (await http.post(f"{tooled.url}/v1/jobs", json=job(prompt=prompt))).json()
+    reader = Reader(http, tooled.url, made["job_id"])
+    await reader.read(until=2)
+    home = f"okome-node-{made['job_id'][1:3]}"
+    os.kill(tooled.node(home)["pid"], signal.SIGKILL)
+    seen = await reader.read(until=3)
+    assert [block.event for block in seen] == ["tool_call", "tool_result", "notice"]
+    assert seen[2].body["code"] == "relay_moved"
+    await http.post(f"{tooled.url}/v1/jobs/{made['job_id']}/cancel")
+    seen = await reader.read()
+    assert (seen[-1].event, seen[-1].body["reason"]) == ("job_cancelled", "client")
+    assert numbered(seen)
+    await eventually_async(lambda: tooled.node(home)["healthy"], within=20)
 
 
 async def test_a_chat_message_may_name_tools(tooled: Cluster, http: httpx.AsyncClient) -> None:
