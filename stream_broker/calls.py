@@ -39,9 +39,9 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class HttpCalls:
-    """Calls to one server, each over in `timeout` seconds; at most `connections` at once,
-    the others wait for their turn within their time. `headers` go with every call. `tls`:
-    asked for the context of each new connection, where the URL has https."""
+    """Calls to one server, each over in `timeout` seconds; at most `connections` at once
+    (CONNECTIONS_MAX), the others wait for their turn within their time. `headers` go with every
+    call. `tls`: asked for the context of each new connection, where the URL has https."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class HttpCalls:
         timeout: float,
         clock: Callable[[], float],
         tls: Callable[[], ssl.SSLContext] | None = None,
-        connections: int = CONNECTIONS_MAX,
+        connections: int | None = None,
     ) -> None:
         self._origin = origin_of(base_url)
         self._tls = tls
         self._headers = tuple(headers.items())
         self._timeout = timeout
         self._clock = clock
-        self._room = asyncio.Semaphore(connections)
+        self._room = asyncio.Semaphore(connections or CONNECTIONS_MAX)
         self._pool: IdlePool[EngineConnection] = IdlePool(CONNECTIONS_MAX, IDLE_EXPIRY_S)
         self._open: set[EngineConnection] = set()
 
