@@ -55,6 +55,8 @@ from control_plane.store.drained import all_drained
 from control_plane.store.keeping import Keeper, keep_nothing
 from control_plane.store.migrate import installed_at
 from control_plane.store.users import seed
+from control_plane.tools.toolbox import Toolbox
+from control_plane.tools.trail import FLUSH_EVERY_S, Trail
 from control_plane.web import on_disconnect, on_error, on_http_exception, on_problem
 from inventory.model import Cluster
 from inventory.settings import Settings
@@ -125,6 +127,7 @@ def _plane(
     fleet = Fleet(watch.states)
     dispatcher = Dispatcher(fleet, settings.lease_ttl, PlacingRules(models={}))
     held, cold = dispatcher.occupancy.held, dispatcher.take_cold
+    trail = Trail(metrics, database, clock)
     sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl
     return Plane(
@@ -149,6 +152,8 @@ def _plane(
         metrics=metrics,
         clock=clock,
         passwords=Passwords(password_cost),
+        tools=Toolbox(trail, clock, time.monotonic),
+        trail=trail,
         admin_key=credentials.admin_key,
         ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )
@@ -185,6 +190,8 @@ def _lifespan(
             stack.callback(plane.passwords.close)
             stack.push_async_callback(_keep_tally, plane)
             stack.push_async_callback(plane.books.aclose)
+            stack.push_async_callback(_keep_trail, plane)
+            stack.push_async_callback(plane.tools.aclose)
             await _prepare(plane, api_key)
             stack.push_async_callback(plane.poller.aclose)
             await stack.enter_async_context(
@@ -200,9 +207,18 @@ def _lifespan(
             await stack.enter_async_context(
                 repeating("policy", POLICY_EVERY_S, plane.look_at_policy)
             )
+            await stack.enter_async_context(
+                repeating("audit of tools", FLUSH_EVERY_S, plane.trail.flush)
+            )
             yield
 
     return lifespan
+
+
+async def _keep_trail(plane: Plane) -> None:
+    """The last lines of the audit log on tools, if the store takes them."""
+    with suppress(ProblemError):
+        await plane.trail.flush()
 
 
 async def _keep_tally(plane: Plane) -> None:

@@ -26,6 +26,7 @@ from control_plane.holdings import Admission, OpenGrant
 from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
+from control_plane.tools.offering import granted
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class Choice(msgspec.Struct, frozen=True):
     pacing: dict[str, Any]
     decision: Decision
     asked: Asked
+    tools: list[dict[str, Any]]
 
 
 class Granting:
@@ -96,6 +98,7 @@ class Granting:
             require_scope(identity, SCOPE_GENERATE)
             model = rules.model_for(asked.model, identity.tier)
             limits = limits_for(asked, plane.limits, rules.tokens_most(model, identity.tier))
+            tools = granted(asked, model.id, model.rules, plane.tools)
             fresh = _fresh_grant(identity.user_id, question.node, model.id)
             decision = plane.dispatcher.decide(
                 Question(
@@ -116,7 +119,7 @@ class Granting:
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
         pacing = pacing_of(plane.settings, model.rules.pacing)
         told = [*decision.notices] or told_of(asked, limits)
-        return Choice(identity, limits, told, pacing, decision, tokens)
+        return Choice(identity, limits, told, pacing, decision, tokens, tools)
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:
         if isinstance(admitted, ProblemError):
@@ -124,6 +127,7 @@ class Granting:
             return self._refused(choice.identity.user_id, admitted)
         plane, grant, decision = self._plane, admitted.grant, choice.decision
         engine, *fallbacks = map(plane.prober.proven, decision.targets)
+        plane.calling.note(grant.id, choice.tools)
         return Grant(
             grant_id=grant.id,
             user_id=grant.user_id,
@@ -133,7 +137,8 @@ class Granting:
             limits=msgspec.structs.replace(
                 choice.limits, max_tokens=admitted.max_tokens, quota_limited=admitted.limited
             ),
-            tools=[],
+            tools=choice.tools,
+            tool_rounds=plane.rules.document.tool_rounds if choice.tools else 0,
             inspection=plane.rules.document.inspection,
             pacing=choice.pacing,
             notices=choice.told,

@@ -23,6 +23,9 @@
 | okome_control_placements_total | engine, reason | `preferred`, `affinity`, `load`, `fallback` |
 | okome_control_overload_total | model, step | what became of jobs too many (docs/engines.md) |
 | okome_control_faults_total | | exceptions that became a 500 |
+| okome_control_tool_calls_total | tool, outcome | calls of the policy's tools |
+| okome_control_tool_seconds | tool | time from a call to its outcome |
+| okome_control_tool_lines_lost_total | | lines of the audit log that found no room |
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_TOOL_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _GRANT_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -91,6 +95,28 @@ class Metrics:
         self._of_engines(registry)
         self.faults = Counter(
             "okome_control_faults", "Exceptions that became a 500.", registry=registry
+        )
+        self._of_tools()
+
+    def _of_tools(self) -> None:
+        """`tool` is a name of the policy, so there are as many as an operator has written."""
+        self.tool_calls = Counter(
+            "okome_control_tool_calls",
+            "Calls of the policy's tools.",
+            ["tool", "outcome"],
+            registry=self.registry,
+        )
+        self.tool_seconds = Histogram(
+            "okome_control_tool_seconds",
+            "Seconds from a call of a tool to its outcome.",
+            ["tool"],
+            buckets=_TOOL_BUCKETS,
+            registry=self.registry,
+        )
+        self.tool_lines_lost = Counter(
+            "okome_control_tool_lines_lost",
+            "Lines of the audit log on tool calls that found no room.",
+            registry=self.registry,
         )
 
     def _of_engines(self, registry: CollectorRegistry) -> None:

@@ -33,6 +33,9 @@ from control_plane.store.logins import prune_logins
 from control_plane.store.tokens import prune_tokens
 from control_plane.tally import Tally
 from control_plane.throttle import LoginThrottle
+from control_plane.tools.calling import Calling
+from control_plane.tools.toolbox import Toolbox
+from control_plane.tools.trail import Trail
 from inventory.settings import Settings
 
 PRUNE_EVERY_S: Final = 60.0
@@ -60,6 +63,8 @@ class Plane:
     metrics: Metrics
     clock: Callable[[], float]
     passwords: Passwords
+    tools: Toolbox
+    trail: Trail
     shelf: Shelf | None = None
     admin_key: str | None = None
     ingresses: frozenset[str] = frozenset()
@@ -69,6 +74,16 @@ class Plane:
     created: int = 0
     roster_stale: bool = False
     tiers_made: bool = False
+    calling: Calling = field(init=False)
+
+    def __post_init__(self) -> None:
+        ledger = self.books.ledger
+        self.calling = Calling(self.tools, ledger.open_grant, self._tools_of, self.clock())
+
+    def _tools_of(self, model: str) -> list[str]:
+        """The policy's tools that jobs with a model may ask for."""
+        found = self.rules.find(model)
+        return found.rules.tools if found else []
 
     @property
     def rules(self) -> Rulebook:
@@ -91,6 +106,8 @@ class Plane:
         bounded = self.policy.path is not None
         self.dispatcher.follow(placing_rules(rules, self.fleet, bounded=bounded))
         self.poller.follow(rules.targets)
+        path = self.policy.path
+        self.tools.load(rules.tools, path.parent if path else None)
 
     async def tend_engines(self) -> None:
         """What is to be done some times a second about engines and those who wait for them."""

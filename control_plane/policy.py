@@ -24,6 +24,7 @@ def build_snapshot(
     limits: PolicyLimits,
     pacing: dict[str, Any],
     now: float,
+    tools: Sequence[dict[str, Any]] = (),
 ) -> PolicySnapshot:
     """The snapshot as of `now` (Unix seconds). `version` names the content: two snapshots
     that differ in `issued_at` only have the same."""
@@ -37,7 +38,7 @@ def build_snapshot(
         aliases=dict(aliases),
         tiers=dict(tiers),
         default_tier=default_tier,
-        tools=[],
+        tools=list(tools),
         limits=limits,
         pacing=pacing,
     )

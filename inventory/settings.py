@@ -87,6 +87,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     control_timeout: Annotated[
         Seconds, Meta(description="Seconds to wait for the control plane.")
     ] = 2.0
+    tool_wait: Annotated[
+        Seconds,
+        Meta(description="Seconds a broker waits for one tool's answer; then the job fails."),
+    ] = 60.0
     policy_poll: Annotated[
         Seconds, Meta(description="Seconds between polls of the policy snapshot.")
     ] = 2.0

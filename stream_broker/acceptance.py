@@ -198,6 +198,7 @@ class Acceptance:
             max_tokens=spec.max_tokens,
             session_id=spec.session_id,
             tools=bool(spec.sampling.get("tools")),
+            server_tools=spec.server_tools,
             vision=spec.vision,
             affinity=affinity_of(principal.user_id, spec),
         )

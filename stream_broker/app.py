@@ -43,11 +43,13 @@ from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import site_routes
 from stream_broker.routes.telemetry import telemetry_routes
+from stream_broker.routes.tools import tool_routes
 from stream_broker.routes.ws import ws_routes
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
+from stream_broker.tool_desk import ToolDesk
 from stream_broker.turns import Turns
 from stream_broker.viewers import Viewers
 
@@ -152,6 +154,7 @@ class Broker:
             self.policy.targets,
             self.reports.note,
             self.turns,
+            ToolDesk(self.control, settings.tool_wait, time.monotonic, self.metrics.tool_called),
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -260,6 +263,7 @@ class Broker:
                 *embedding_routes(context),
                 *chat_routes(context),
                 *ws_routes(context),
+                *tool_routes(context),
                 *telemetry_routes(context),
                 *site_routes(context),
             ],

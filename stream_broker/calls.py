@@ -43,10 +43,10 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class HttpCalls:
-    """Calls to one server, each over in `timeout` seconds; at most CONNECTIONS_MAX at once,
-    the others wait for their turn within their time. `headers` go with every call. `tls`:
-    asked for the context of each new connection, where the URL has https. `connect_timeout`:
-    of that time, to open a connection; None: no less."""
+    """Calls to one server, each over in `timeout` seconds; at most `connections` at once
+    (CONNECTIONS_MAX), the others wait for their turn within their time. `headers` go with every
+    call. `tls`: asked for the context of each new connection, where the URL has https.
+    `connect_timeout`: of that time, to open a connection; None: no less."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class HttpCalls:
         timeout: float,
         clock: Callable[[], float],
         tls: Callable[[], ssl.SSLContext] | None = None,
+        connections: int | None = None,
         connect_timeout: float | None = None,
     ) -> None:
         self._connect_timeout = connect_timeout
@@ -63,7 +64,7 @@ class HttpCalls:
         self._headers = tuple(headers.items())
         self._timeout = timeout
         self._clock = clock
-        self._room = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._room = asyncio.Semaphore(connections or CONNECTIONS_MAX)
         self._pool: IdlePool[EngineConnection] = IdlePool(CONNECTIONS_MAX, IDLE_EXPIRY_S)
         self._open: set[EngineConnection] = set()
 

@@ -10,13 +10,13 @@ from stream_broker.relay import Relay
 
 
 def obstacle(head: JobHead, relay: Relay) -> str | None:
-    """Why the answer so far cannot be continued as text, in a few words; None if it can.
+    """Why this round's answer cannot be continued as text, in a few words; None if it can.
 
-    What has not begun can always be asked for again.
+    What has not begun can always be asked for again: the conversation before it is known.
     """
-    if not relay.said:
+    if not relay.begun:
         return None
-    if relay.tool_calls:
+    if relay.rounds.called:
         return "it has called a tool"
     if relay.reasoned:
         return "it has begun with reasoning"
@@ -47,14 +47,14 @@ def lost(
         return "its log cannot be read whole"
     if reason := obstacle(head, relay):
         return reason
-    if not able(targets, range(len(targets)), begun=relay.said):
+    if not able(targets, range(len(targets)), begun=relay.begun):
         return "no engine goes on behind a text"
     return None
 
 
-def in_order(count: int, first: int) -> list[int]:
-    """All of so many engines, beginning with the one that served last."""
-    return [first, *(number for number in range(count) if number != first)]
+def in_order(places: Sequence[int], first: int) -> list[int]:
+    """All of these engines, beginning with the one that served last."""
+    return [first, *(number for number in places if number != first)]
 
 
 def places_of(chosen: Iterable[EngineTarget], targets: Sequence[EngineTarget]) -> list[int]:

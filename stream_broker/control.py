@@ -27,12 +27,16 @@ from contracts.grants import (
 )
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
+from contracts.tools import Invocation, ToolAnswer
 from stream_broker.batching import Batches
 from stream_broker.calls import CallFailed, HttpCalls, Reply
 from stream_broker.sharing import Sharing
 
 T = TypeVar("T")
 
+# Calls of tools that a broker waits for at once, and how long it does at most (seconds).
+TOOL_CALLS_MAX = 256
+TOOL_TIMEOUT_S = 86_400.0
 # Of no concern to the client whose request it was.
 _NO_ANSWER = frozenset({"internal", "control_plane_unavailable", "role_missing"})
 # What a repetition does not make better.
@@ -62,6 +66,10 @@ class ControlClient:
             "Content-Type": "application/json",
         }
         self._calls = HttpCalls(base_url, headers, timeout, time.monotonic, tls)
+        # On connections of their own: slow tools must not keep grants waiting.
+        self._tools = HttpCalls(
+            base_url, headers, TOOL_TIMEOUT_S, time.monotonic, tls, connections=TOOL_CALLS_MAX
+        )
         self._sharing = Sharing()
         self._grants = Batches(self._grant_each, BATCH_MAX)
 
@@ -69,6 +77,7 @@ class ControlClient:
         """Closes the connections."""
         await self._grants.aclose()
         await self._calls.aclose()
+        await self._tools.aclose()
 
     async def grant(self, request: GrantRequest) -> Grant:
         """Leave to run a job. Raises ProblemError (a refusal) or ControlUnavailable."""
@@ -85,6 +94,19 @@ class ControlClient:
         ControlUnavailable."""
         body = msgspec.json.encode(EngineReports(reports=list(reports)))
         await self._send("POST", "/internal/v1/engines/reports", body)
+
+    async def invoke(self, name: str, call: Invocation, timeout: float) -> ToolAnswer:
+        """Calls a tool of the policy; as slow as the tool is, for at most `timeout` seconds.
+
+        Raises ProblemError or ControlUnavailable, after which the same call may be repeated.
+        """
+        path = f"/internal/v1/tools/{name}/invoke"
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._tools.send("POST", path, msgspec.json.encode(call))
+        except (CallFailed, TimeoutError) as error:
+            raise ControlUnavailable(str(error)) from error
+        return _decoded(_accepted(response), ToolAnswer)
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         """Renews leases; returns those that the control plane does not know."""
@@ -168,9 +190,13 @@ class ControlClient:
             response = await self._calls.send(method, path, body, headers)
         except CallFailed as error:
             raise ControlUnavailable(str(error)) from error
-        if response.status >= 400:
-            raise _refusal(response)
-        return response
+        return _accepted(response)
+
+
+def _accepted(response: Reply) -> Reply:
+    if response.status >= 400:
+        raise _refusal(response)
+    return response
 
 
 def _decoded(response: Reply, shape: type[T]) -> T:

@@ -55,7 +55,7 @@ def grant_alone(
             deadline_s=limits.deadline_s,
             detach_grace_s=None if stays else limits.detach_grace_s,
         ),
-        tools=policy.tools,
+        tools=[],
         inspection={},
         pacing=policy.pacing | ({"mode": model.pacing} if model.pacing else {}),
         lease=Lease(id=LEASE_PREFIX + grant_id, ttl_s=limits.lease_ttl_s),

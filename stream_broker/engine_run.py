@@ -1,15 +1,17 @@
 """One job's way through the engines of its grant.
 
-engine fails before the job's first chunk   the next one is asked, without a word
-engine fails in mid-answer                  the next one that can goes on behind the text
-neither is possible                         the engine's failure is the job's
+engine fails before its round's first chunk  the next one is asked, without a word
+engine fails in mid-answer                   the next one that can goes on behind the text
+neither is possible                          the engine's failure is the job's
+engine calls tools of the policy             they are answered, then the same engine goes on
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,8 +23,13 @@ from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
 from stream_broker.record import JobHead
+from stream_broker.rounds import Rounds, Spoken, name_of, rounds_of
 from stream_broker.seam import Seam, cut
-from stream_broker.text import text_of, until_stored
+from stream_broker.tasks import end
+from stream_broker.text import spoken_in, text_of, until_stored
+from stream_broker.tool_desk import ToolDesk
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 # A prompt that is too long is so for every engine; all else may be one engine's affair.
@@ -38,7 +45,8 @@ class EngineRun:
     `targets` are those of its grant, with the latest that is known of them; `call` is the
     engine call without its prefix; `patience`: seconds to wait for a log that is to tell
     the text so far, which is never kept in memory; `moved` is called for each engine that
-    went on behind a text, `faulted` for each that failed, with the code.
+    went on behind a text, `faulted` for each that failed, with the code; `desk` has the
+    policy's tools called.
     """
 
     def __init__(
@@ -52,25 +60,34 @@ class EngineRun:
         patience: float,
         moved: Callable[[], None],
         faulted: Callable[[EngineTarget, str], None],
+        desk: ToolDesk,
     ) -> None:
         self._live = live
         self._client = client
         self._log = log
         self._call = call
+        self._first_call = call
+        self._desk = desk
         self._patience = patience
         self._count_move = moved
         self._faulted = faulted
         self._targets = targets
-        self._left = in_order(len(targets), live.engine)
+        self._places = list(range(len(targets)))
+        self._left = in_order(self._places, live.engine)
         self._failure = Failure("internal", "no engine of this job can be asked")
         self._seam: Seam | None = None
         self._moved = False
         self._asked = live.engine
-        self._next: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def prefer(self, chosen: Sequence[EngineTarget]) -> None:
         """Asks these only, in this order, as far as the grant knows them."""
-        self._left = places_of(chosen, self._targets)
+        self._places = places_of(chosen, self._targets)
+        self._left = list(self._places)
+
+    def resume(self, said: Spoken) -> None:
+        """Begins behind the rounds that another relay has brought to their end."""
+        self._take_up(said)
 
     async def start(self, text: str) -> None:
         """Starts the next engine that can go on behind `text`, the answer so far."""
@@ -90,12 +107,12 @@ class EngineRun:
             self._failed(last)
         else:
             self._say(deltas)
+            if self._live.relay.rounds.ended and self._live.relay.state == "open":
+                self._spawn(self._answer_calls())
 
     async def aclose(self) -> None:
-        """Ends a start that is under way."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.gather(self._next, return_exceptions=True)
+        """Ends a start, or calls of tools, that are under way."""
+        await end(self._tasks)
 
     def _say(self, deltas: list[Delta]) -> None:
         if self._seam is not None:
@@ -123,18 +140,44 @@ class EngineRun:
             return
         _LOG.warning("%s: %s, trying the next engine", live.head.job_id, failure)
         self._failure = failure
-        self._next = asyncio.get_running_loop().create_task(self._go_on())
+        self._spawn(self._start_next())
 
-    async def _go_on(self) -> None:
+    def _spawn(self, step: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(step))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, step: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._start_next()
+            await step
         except Exception:
-            _LOG.exception("%s: cannot go on with the next engine", self._live.head.job_id)
+            _LOG.exception("%s: cannot go on", self._live.head.job_id)
             self._live.fail("internal", "the next engine could not be asked")
+
+    async def _answer_calls(self) -> None:
+        """Has the calls of this round carried out, and asks the engine again."""
+        live = self._live
+        await self._desk.answer(live)
+        if live.relay.state != "open":
+            return
+        reason = live.relay.due_end(self._call.max_tokens)
+        if reason is not None:
+            live.finish(reason)
+        elif (said := await self._said_so_far(spoken_in)) is None:
+            live.fail("log_unavailable", "the conversation so far cannot be read")
+        else:
+            self._take_up(said)
+            await self.start("")
+
+    def _take_up(self, said: Spoken) -> None:
+        """The next round: every engine may be asked again, the last one first."""
+        self._left = in_order(self._places, self._live.engine)
+        self._seam, self._moved = None, False
+        self._call = next_call(self._first_call, said.messages, self._live.relay.rounds)
 
     async def _start_next(self) -> None:
         live = self._live
-        if not live.relay.said:
+        if not live.relay.begun:
             await self.start("")
         elif live.relay.tally.produced >= self._call.max_tokens:
             live.finish("length")
@@ -146,6 +189,15 @@ class EngineRun:
             await self.start(text)
 
     async def _text_so_far(self) -> str | None:
+        """What the job has said in this round."""
+        if not self._live.relay.rounds.finished:
+            return await self._said_so_far(text_of)
+        said = await self._said_so_far(spoken_in)
+        return None if said is None else said.text
+
+    async def _said_so_far(
+        self, read: Callable[[EventLog, str, int], Awaitable[T | None]]
+    ) -> T | None:
         """All that the job has said, once the log holds it: nothing is continued beyond that."""
         live = self._live
         try:
@@ -153,14 +205,14 @@ class EngineRun:
                 await until_stored(live.window, live.relay.last_seq)
                 while True:
                     try:
-                        return await text_of(self._log, live.head.job_id, live.window.durable)
+                        return await read(self._log, live.head.job_id, live.window.durable)
                     except LogUnavailable:
                         await asyncio.sleep(_LOG_RETRY_S)
         except TimeoutError:
             return None
 
     def _able(self) -> list[int]:
-        return able(self._targets, self._left, begun=self._live.relay.said)
+        return able(self._targets, self._left, begun=self._live.relay.begun)
 
     async def _ask(self, number: int, text: str) -> bool:
         """Asks one engine; it is not asked again. Returns whether it could be."""
@@ -171,6 +223,9 @@ class EngineRun:
         self._seam = Seam(tail) if tail else None
         tokens = max(1, self._call.max_tokens - live.relay.tally.produced)
         call = msgspec.structs.replace(self._call, prefix=prefix, max_tokens=tokens)
+        if prefix and live.relay.rounds.granted:
+            # What was begun as a text is brought to its end as one.
+            call = msgspec.structs.replace(call, tool_choice="none")
         try:
             engine = await self._client.start(target, call, self)
         except Exception:
@@ -199,8 +254,25 @@ def _with_reason(failure: Failure, reason: str | None) -> Failure:
 
 
 def call_of(head: JobHead) -> EngineCall:
-    """The engine call of a job: what its client asked for, as far as its grant goes."""
+    """The engine call of a job: what its client asked for, as far as its grant goes, with the
+    tools of the policy behind the client's own."""
     members = dict(head.call)
     members["stop"] = tuple(members.get("stop", ()))
     grant = head.grant
+    if granted := rounds_of(head).granted:
+        policys = [tool for tool in grant.tools if name_of(tool) in granted]
+        members["tools"] = [*(members.get("tools") or ()), *policys]
     return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
+
+
+def next_call(first: EngineCall, messages: list[dict[str, Any]], rounds: Rounds) -> EngineCall:
+    """The call of a later round: with what was said since, and without a tool that must be
+    called. When all rounds are used up only the client's own tools are left."""
+    choice = first.tool_choice if first.tool_choice in ("auto", "none") else None
+    tools = first.tools
+    if rounds.used_up:
+        own = [tool for tool in tools or () if name_of(tool) not in rounds.granted]
+        tools, choice = own or tools, choice if own else "none"
+    return msgspec.structs.replace(
+        first, messages=[*first.messages, *messages], tools=tools, tool_choice=choice
+    )

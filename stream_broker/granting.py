@@ -38,6 +38,10 @@ class Granting:
         try:
             return await self._control.grant(request)
         except ControlUnavailable as error:
+            if question.server_tools:
+                raise ProblemError(
+                    "control_plane_unavailable", "Tools cannot be called while it is away"
+                ) from error
             left = self._settings.degraded_for - self._policy.age
             if left <= 0:
                 raise ProblemError(

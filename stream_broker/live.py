@@ -121,6 +121,10 @@ class LiveJob:
         """Adds a notice to the log, with further members."""
         self._emit(self.relay.notice(code, message, **more))
 
+    def tool_result(self, call_id: str, *, ok: bool, content: str) -> None:
+        """Adds what became of a call to the log."""
+        self._emit(self.relay.tool_result(call_id, ok=ok, content=content))
+
     def cancel(self, reason: str) -> None:
         """Ends the job now, also before its first token. Idempotent."""
         self._emit(self.relay.cancel(reason))

@@ -114,6 +114,12 @@ class BrokerMetrics:
             "Failures of engines that the control plane could not be told of in time.",
             registry=self.registry,
         )
+        self.tool_calls = Counter(
+            "okome_broker_tool_calls_total",
+            "Calls of the policy's tools by jobs here, by what became of them.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.engine_pauses = Counter(
             "okome_broker_engine_pauses_total",
             "Pauses of an engine's stream that outran the log, by whose limit it was.",
@@ -193,6 +199,10 @@ class BrokerMetrics:
             "refused": self.settlements_refused,
         }
         counters[trouble].inc()
+
+    def tool_called(self, outcome: str) -> None:
+        """Counts a call of a tool: `ok`, `failed` or `unreachable`."""
+        self.tool_calls.labels(outcome).inc()
 
     def engine_paused(self, limit: str) -> None:
         """Counts a pause of an engine."""

@@ -8,6 +8,7 @@ another broker continues the same text under the same numbers.
          ──Failure─▶ failed         (job_error)
          ──cancel──▶ cancelled      (job_cancelled)
          ──Finish at the quota's limit──▶ cancelled
+         ──Finish with calls of the policy's tools──▶ open: their results, then another round
 
 Exactly one terminal event ends a job; whatever comes after it is ignored.
 """
@@ -22,6 +23,7 @@ from contracts.grants import Usage
 from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text, ToolCall
 from stream_broker.events import OVERHEAD, Event, EventEncoder
 from stream_broker.gaps import Gaps
+from stream_broker.rounds import CALLS_AFTER, Rounds
 from stream_broker.tally import Tally
 
 State = Literal["open", "completed", "failed", "cancelled"]
@@ -42,7 +44,7 @@ class Relay:
     `log_max`: bytes of its log; what does not fit ends it with `finish_reason: length`;
     `prompt_estimate`: prompt tokens to report where no engine gave a count;
     `quota_limit`: tokens of the answer at which the user's quota ends it, None where
-    something else bounds it sooner.
+    something else bounds it sooner; `rounds`: the tools that it may call.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Relay:
         log_max: int,
         prompt_estimate: int,
         quota_limit: int | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self._encoder = EventEncoder(job_id)
         self._created_at = created_at
@@ -65,8 +68,10 @@ class Relay:
         self.gaps = Gaps()
         self.state: State = "open"
         self.last_seq = 0
+        self.rounds = rounds or Rounds()
         self.tool_calls = 0
         self.reasoned = False
+        self._chunks_before = 0
 
     def take(self, deltas: Sequence[Delta], now: float) -> list[Event]:
         """What the engine said, at Unix time `now`, as events."""
@@ -85,10 +90,30 @@ class Relay:
                 events.append(self._text("reasoning", delta.text))
             elif isinstance(delta, ToolCall):
                 events.append(self._tool_call(delta))
+            elif isinstance(delta, Finish) and self._calls_for_more(delta):
+                self.tally.next_round(delta.usage)
+                self.rounds.ended = True
             elif isinstance(delta, Finish):
                 events.append(self._finish(delta))
             elif isinstance(delta, Failure):
                 events.extend(self.fail(delta.code, delta.message))
+        return events
+
+    def tool_result(self, call_id: str, *, ok: bool, content: str) -> list[Event]:
+        """What became of an open call. The last of a round ends it, and the job with it where
+        the client has calls of its own to answer."""
+        call = self.rounds.open.get(call_id)
+        if self.state != "open" or call is None:
+            return []
+        members = {"id": call_id, "name": call.name, "ok": ok, "content": content}
+        event = self._encoder.other(self.last_seq + 1, "tool_result", members)
+        if self._bytes + event.size > self._room:
+            return [self._complete("length", None)]
+        events = [self._kept(event)]
+        if self.rounds.close(call_id):
+            self._next_round()
+            if self.rounds.over:
+                events.append(self._complete("tool_calls", None))
         return events
 
     def notice(self, code: str, message: str, **more: Any) -> list[Event]:
@@ -121,7 +146,7 @@ class Relay:
         return [self._cancelled(reason, None)]
 
     def replay(self, events: Sequence[Event]) -> str:
-        """Takes in a log that another relay began. Returns the text so far."""
+        """Takes in a log that another relay began. Returns the text of the last round."""
         text: list[str] = []
         for event in events:
             body = event.body()
@@ -135,15 +160,45 @@ class Relay:
                 text.append(body.get("token", ""))
             elif event.name == "tool_call":
                 self.tool_calls += 1
+                call = ToolCall(body["id"], body["name"], body["arguments"])
+                self.rounds.add(call, ours=body.get("server", False))
+            elif event.name == "tool_result":
+                if self.rounds.close(body["id"]):
+                    self._next_round()
+                    text.clear()
             elif event.terminal:
                 self.state = _STATE_AFTER[event.name]
-        self.tally.next_part()
+        if self.rounds.finished:
+            self.tally.next_round(None)
+        else:
+            self.tally.next_part()
         return "".join(text)
 
     @property
     def said(self) -> bool:
         """Has any engine said anything?"""
         return bool(self.tally.chunks or self.tool_calls)
+
+    @property
+    def begun(self) -> bool:
+        """Has an engine said anything in this round?"""
+        return self.tally.chunks > self._chunks_before or self.rounds.called
+
+    def due_end(self, max_tokens: int) -> str | None:
+        """The `finish_reason` of a job that no engine is to go on with; None where one is."""
+        if self.rounds.over:
+            return "tool_calls"
+        if self.rounds.finished > self.rounds.most:
+            return "stop"
+        return "length" if self.tally.produced >= max_tokens else None
+
+    def _calls_for_more(self, end: Finish) -> bool:
+        """Are there calls to be carried out before the answer goes on?"""
+        return bool(self.rounds.open) and end.reason in CALLS_AFTER
+
+    def _next_round(self) -> None:
+        self._chunks_before = self.tally.chunks
+        self.reasoned = False
 
     def _set_time(self, now: float) -> None:
         """`ts` for what comes now: as the log has it, so that figures follow from the log."""
@@ -180,16 +235,18 @@ class Relay:
         return event
 
     def _tool_call(self, call: ToolCall) -> Event:
-        members = {
+        call, ours = self.rounds.named(call), self.rounds.is_ours(call.name)
+        members: dict[str, Any] = {
             "id": call.id,
             "name": call.name,
             "arguments": call.arguments,
-            "index": self.tool_calls,
         }
+        members |= {"server": True} if ours else {"index": self.rounds.handed}
         event = self._encoder.other(self.last_seq + 1, "tool_call", members)
         if self._bytes + event.size > self._room:
             return self._complete("length", None)
         self.tool_calls += 1
+        self.rounds.add(call, ours=ours)
         return self._kept(event)
 
     def _finish(self, end: Finish) -> Event:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from contracts.grants import JobKind
+from contracts.grants import TOOLS_MAX, JobKind
 from contracts.problems import ProblemError
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ SessionId = Annotated[
     str, Meta(min_length=1, max_length=256, pattern=r"^(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+\Z")
 ]
 Tokens = Annotated[int, Meta(ge=1)]
+ToolName = Annotated[str, Meta(min_length=1, max_length=64)]
 Stops = Annotated[list[Text], Meta(max_length=4)]
 METADATA_MAX = 4096
 KEY_MAX = 255
@@ -44,7 +45,8 @@ class Message(msgspec.Struct):
 Messages = Annotated[list[Message], Meta(min_length=1, max_length=2048)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
-Tools = Annotated[list[dict[str, Any]], Meta(max_length=128)]
+# A string names a tool of the policy; an object is a tool of the client's own.
+Tools = Annotated[list[ToolName | dict[str, Any]], Meta(max_length=128)]
 
 
 class JobBody(msgspec.Struct):
@@ -100,12 +102,14 @@ class ChatBody(msgspec.Struct):
 
     message: Text
     conversation_id: SessionId | None = None
+    tools: Annotated[list[ToolName], Meta(max_length=TOOLS_MAX)] | None = None
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A request in the one form that is acted on. `max_tokens` None: the default.
 
-    `sampling` holds the engine call's optional members; `body_hash` tells whether a
+    `sampling` holds the engine call's optional members, tools of the client's own among
+    them; `server_tools` names those of the policy; `body_hash` tells whether a
     repeated Idempotency-Key came with the same body.
     """
 
@@ -120,6 +124,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     include_usage: bool = False
     stream: bool = True
+    server_tools: list[str] = []
 
     @property
     def vision(self) -> bool:
@@ -181,7 +186,8 @@ def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> Jo
         kind=kind,
         model=job.model,
         messages=messages,
-        sampling=_sampling(job, tools=job.tools),
+        sampling=_sampling(job, tools=_own(job.tools)),
+        server_tools=_named(job.tools),
         body_hash=body_hash(body),
         max_tokens=_bounded(job.max_tokens, max_tokens, "max_tokens"),
         session_id=job.session_id,
@@ -204,8 +210,12 @@ def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
         model=ask.model,
         messages=body["messages"],
         sampling=_sampling(
-            ask, tools=ask.tools, tool_choice=ask.tool_choice, response_format=ask.response_format
+            ask,
+            tools=_own(ask.tools),
+            tool_choice=ask.tool_choice,
+            response_format=ask.response_format,
         ),
+        server_tools=_named(ask.tools),
         body_hash=body_hash(body),
         max_tokens=_bounded(wanted, max_tokens, field),
         include_usage=bool(ask.stream_options and ask.stream_options.include_usage),
@@ -232,6 +242,7 @@ def chat_spec(
         model=model,
         messages=[*history, {"role": "user", "content": chat.message}],
         sampling={},
+        server_tools=_named(chat.tools),
         body_hash=body_hash(body),
         conversation_id=conversation_id,
     )
@@ -276,6 +287,20 @@ def _sampling(body: JobBody | CompletionBody, **more: Any) -> dict[str, Any]:
         **more,
     }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _own(tools: Sequence[str | dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """The client's own tools; None where it brings none beside those that it names."""
+    own = [tool for tool in tools or () if not isinstance(tool, str)]
+    return own if own or tools == [] else None
+
+
+def _named(tools: Sequence[str | dict[str, Any]] | None) -> list[str]:
+    """The tools of the policy that are asked for, each once. Raises ProblemError."""
+    named = list(dict.fromkeys(tool for tool in tools or () if isinstance(tool, str)))
+    if len(named) > TOOLS_MAX:
+        raise ProblemError("invalid_request", f"At most {TOOLS_MAX} tools by name", field="tools")
+    return named
 
 
 def _bounded(wanted: int | None, most: int, field: str) -> int | None:

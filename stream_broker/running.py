@@ -33,9 +33,11 @@ from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.renewing import renewing
+from stream_broker.rounds import Spoken, rounds_of, spoken
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
 from stream_broker.tenure import Tenure
+from stream_broker.tool_desk import ToolDesk
 from stream_broker.turns import Turns
 from stream_broker.window import WINDOW_BYTES, Room, Window
 
@@ -63,6 +65,7 @@ class Runner:
         targets: Callable[[Grant], list[EngineTarget]],
         faulted: Callable[[EngineTarget, str], None],
         turns: Turns,
+        desk: ToolDesk,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -80,6 +83,7 @@ class Runner:
         self._targets = targets
         self._faulted = faulted
         self._turns = turns
+        self._desk = desk
         self._clock = clock
         self.monotonic = monotonic
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,9 +129,9 @@ class Runner:
             live.fail("relay_lost", f"the broker died and cannot be replaced: {reason}")
         else:
             live.notice("relay_moved", f"continued on {self._node}")
-            if relay.tally.produced >= head.grant.limits.max_tokens:
-                live.finish("length")
-        self._begin(live, text=text)
+            if (reason := relay.due_end(head.grant.limits.max_tokens)) is not None:
+                live.finish(reason)
+        self._begin(live, text, spoken(events) if relay.rounds.finished else None)
         return live
 
     async def settle_for(self, state: JobState) -> None:
@@ -199,6 +203,7 @@ class Runner:
             log_max=self._settings.job_log_max,
             prompt_estimate=head.prompt_estimate,
             quota_limit=limits.max_tokens if limits.quota_limited else None,
+            rounds=rounds_of(head),
         )
 
     def _live(self, head: JobHead, epoch: int, relay: Relay, leased_at: float | None) -> LiveJob:
@@ -221,7 +226,7 @@ class Runner:
         self._room.share(len(self.jobs))
         return live
 
-    def _begin(self, live: LiveJob, text: str) -> None:
+    def _begin(self, live: LiveJob, text: str, said: Spoken | None = None) -> None:
         head, grant = live.head, live.head.grant
         self._leases.hold(grant.lease.id, head.user_id)
         if live.terminal is None:
@@ -237,7 +242,10 @@ class Runner:
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
             faulted=self._faulted,
+            desk=self._desk,
         )
+        if said is not None:
+            self._runs[live].resume(said)
         self._spawn(self._tend(live, text))
 
     def _job_done(self, live: LiveJob) -> None:

@@ -1,8 +1,9 @@
 """What one job has used: its engines' counts where they give them, its chunks where not.
 
-Pure. An answer has one part for each engine that worked on it, one after the other. An
-engine that goes on behind a text counts that text as prompt, so the job's prompt is the
-first part's, and its completion is the sum of the parts'.
+Pure. An answer has one part for each engine that worked on it, one after the other, and for
+each round of tool calls. An engine that goes on behind a text counts that text as prompt, so
+the job's prompt is the first part's, and its completion is the sum of the parts'. What tools
+have answered is prompt of later parts only: nobody is charged for it.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class Tally:
         """From now on this engine works on the answer, and counts."""
         self._running = running
 
-    def next_part(self) -> None:
-        """The engine is done with its part, ended or not; another one goes on."""
-        counted, here = self._running(), self.chunks - self._chunks_before
+    def next_part(self, final: Usage | None = None) -> None:
+        """The engine is done with its part, ended or not; another one goes on. `final` is its
+        count of a part that it has ended."""
+        counted, here = final or self._running(), self.chunks - self._chunks_before
         if counted is not None:
             self._first = self._first_of(counted)
             self._before += counted.completion_tokens
@@ -63,6 +65,14 @@ class Tally:
             self._before += here
         self._chunks_before = self.chunks
         self._running = _untold
+
+    def next_round(self, final: Usage | None) -> None:
+        """A round of tool calls ends the engine's part. Later prompts have the tools' answers
+        in them, so that nothing can be learnt of the first from those."""
+        self.next_part(final)
+        if self._first is None:
+            self._exact = False
+            self._first = Usage(prompt_tokens=self._prompt_estimate)
 
     @property
     def produced(self) -> int:

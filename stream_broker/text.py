@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from stream_broker.events import Event
 from stream_broker.log.base import EventLog
+from stream_broker.rounds import Spoken, spoken
 from stream_broker.window import Window
 
 _READ_BYTES = 256 << 10
@@ -23,6 +25,17 @@ async def text_of(log: EventLog, job_id: str, last: int) -> str | None:
         )
         cursor = events[-1].seq
     return "".join(parts)
+
+
+async def spoken_in(log: EventLog, job_id: str, last: int) -> Spoken | None:
+    """The same as a conversation with tools, round by round."""
+    events: list[Event] = []
+    while (cursor := events[-1].seq if events else 0) < last:
+        page = await log.read(job_id, cursor, _READ_BYTES)
+        if not page:
+            return None
+        events.extend(event for event in page if event.seq <= last)
+    return spoken(events)
 
 
 async def until_stored(window: Window, last: int) -> None:

@@ -23,6 +23,7 @@ from stream_broker.routes.jobs import job_routes
 from stream_broker.routes.openai import openai_routes
 from stream_broker.routes.site import OPENAPI, site_routes
 from stream_broker.routes.telemetry import telemetry_routes
+from stream_broker.routes.tools import tool_routes
 from stream_broker.routes.ws import ws_routes
 from tests.support.cluster import ROOT
 
@@ -65,13 +66,11 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
 def test_every_route_is_described() -> None:
     context: object = None
     described = json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"]
-    groups = (
-        *(job_routes, openai_routes, embedding_routes, chat_routes, ws_routes),
-        *(telemetry_routes, site_routes),
-    )
+    groups = (job_routes, openai_routes, embedding_routes, chat_routes, tool_routes)
+    more = (ws_routes, telemetry_routes, site_routes)
     served = {
         re.sub(r"{(\w+):path}", r"{\1}", route.path)
-        for group in groups
+        for group in (*groups, *more)
         for route in group(context)  # type: ignore[operator]
         if isinstance(route, Route | WebSocketRoute)
     }

@@ -20,6 +20,7 @@ from contracts.grants import (
 )
 from contracts.policy import PolicySnapshot
 from contracts.problems import ProblemError
+from contracts.tools import Invocation
 from control_plane.auth import is_service, unauthenticated
 from control_plane.granting import Granting
 from control_plane.placing.overview import capable
@@ -28,6 +29,7 @@ from control_plane.policy import KeptSnapshot, etag, matches
 from control_plane.routes.placing import Placing
 from control_plane.settlements import check_name
 from control_plane.settling import Settling
+from control_plane.tools.offering import with_tools
 from control_plane.web import decode, respond
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -135,9 +137,11 @@ class Internal:
         body = await decode(request, Settlements, SETTLEMENT_MAX)
         return respond({"refused": await self._settling.settle_each(body.settlements)})
 
-    async def invoke_tool(self, _: Request) -> Response:
-        """No tool is registered yet."""
-        raise ProblemError("not_found", "No tool of this name is registered.")
+    async def invoke_tool(self, request: Request) -> Response:
+        """Calls a tool of the policy: 200 `{ok, content}`, also where it failed."""
+        asked = await decode(request, Invocation, self._plane.settings.body_max)
+        name: str = request.path_params["name"]
+        return respond(await self._plane.calling.invoke(name, asked))
 
     async def policy(self, request: Request) -> Response:
         """The policy snapshot; 304 when `If-None-Match` names it."""
@@ -153,7 +157,10 @@ class Internal:
             plane.roster,
             plane.clock(),
             public_keys=plane.signer.jwks,
-            models=capable(plane.dispatcher, plane.prober.proven_models(plane.models)),
+            models=with_tools(
+                capable(plane.dispatcher, plane.prober.proven_models(plane.models)), plane.tools
+            ),
+            tools=plane.tools.offered(),
             aliases=plane.rules.aliases,
             tiers=plane.rules.tier_limits(plane.roster.streams_of_tier),
             default_tier=plane.rules.document.default_tier,

@@ -69,7 +69,8 @@ class OpenAIView:
         match event.name:
             case "reasoning":
                 return marked + self._chunk({"reasoning_content": body["reasoning"]}, None)
-            case "tool_call":
+            # What the broker answers itself is no call to this client.
+            case "tool_call" if not body.get("server"):
                 return marked + self._chunk({"tool_calls": [_tool_call(body)]}, None)
             case "job_complete":
                 return self._ending(body, marked)
@@ -107,7 +108,7 @@ def completion(state: JobState, events: list[Event]) -> dict[str, Any]:
             content.append(body["token"])
         elif event.name == "reasoning":
             reasoning.append(body["reasoning"])
-        elif event.name == "tool_call":
+        elif event.name == "tool_call" and not body.get("server"):
             calls.append({k: v for k, v in _tool_call(body).items() if k != "index"})
     message: dict[str, Any] = {
         "role": "assistant",

@@ -19,6 +19,7 @@ from contracts.grants import (
     Usage,
 )
 from contracts.policy import PolicySnapshot
+from contracts.tools import Invocation, ToolAnswer
 from inventory.settings import Settings
 from stream_broker.control import ControlUnavailable
 from stream_broker.directory import Directory
@@ -37,6 +38,7 @@ from stream_broker.record import JobHead
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
+from stream_broker.tool_desk import ToolDesk
 from stream_broker.turns import Turns
 from stream_broker.watch import Watch
 from tests.stream_broker.building import HOME, JOB, USER, Clock, grant, head, policy
@@ -113,6 +115,10 @@ class ScriptedControl:
         self.answer: Grant = grant()
         self.snapshot: PolicySnapshot = policy()
         self.polls = 0
+        self.invoked: list[tuple[str, Invocation]] = []
+        self.tools: dict[str, ToolAnswer | Exception] = {}
+        self.tools_open = asyncio.Event()
+        self.tools_open.set()
         self.turns: list[TurnAnswer | Exception] = []
         self.turns_asked: list[str] = []
         self.reports: list[EngineReport] = []
@@ -146,6 +152,15 @@ class ScriptedControl:
     async def report(self, reports: Sequence[EngineReport]) -> None:
         self._check()
         self.reports += reports
+
+    async def invoke(self, name: str, call: Invocation, timeout: float) -> ToolAnswer:
+        self.invoked.append((name, call))
+        await self.tools_open.wait()
+        self._check()
+        answer = self.tools.get(name, ToolAnswer(ok=True, content=f"{name} answers"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def renew(self, lease_ids: list[str]) -> list[str]:
         self._check()
@@ -225,6 +240,7 @@ class Parts:
             lambda grant: grant.targets,
             lambda target, code: self.faults.append((target.base_url, code)),
             self.turns,
+            ToolDesk(control, self.settings.tool_wait, time.monotonic, self.metrics.tool_called),
             clock=self.clock,
             monotonic=self.monotonic,
         )

@@ -259,3 +259,21 @@ def test_images_are_told_of_and_not_shown() -> None:
     for content, vision in ((seen, True), (seen[:1], False), ("a", False)):
         messages = [{"role": "user", "content": content}]
         assert job_spec({"model": "m", "messages": messages}, 4096).vision is vision
+
+
+TOOLED = job_spec({"model": "small", "prompt": "hi", "tools": ["time"]}, 4096)
+
+
+async def test_tools_are_asked_for_by_name(door: Door) -> None:
+    await door.accept(spec=TOOLED)
+    (asked,) = door.parts.control.asked
+    assert (asked.request.server_tools, asked.request.tools) == (["time"], False)
+
+
+async def test_while_the_control_plane_is_away_only_jobs_without_its_tools_begin(
+    door: Door,
+) -> None:
+    await door.policy.refresh()
+    door.parts.control.away = True
+    assert await door.refusal(spec=TOOLED) == "control_plane_unavailable"
+    assert not (await door.accept()).replayed

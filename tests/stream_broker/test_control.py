@@ -12,6 +12,7 @@ import pytest
 
 from contracts.grants import Grant, GrantQuestion, GrantRequest, Settlement
 from contracts.problems import ProblemError, encode_problem
+from contracts.tools import Invocation, ToolAnswer
 from stream_broker.control import ControlClient, ControlUnavailable
 from stream_broker.settling import settlement_of
 from tests.stream_broker.building import NOW, complete, grant, head, job_id
@@ -157,3 +158,28 @@ async def test_settlements_that_are_not_taken_now_are_to_be_told_again(count: in
     async with client(lambda *_: busy) as (control, _):
         with pytest.raises(ProblemError, match="overloaded"):
             await control.settle([ended(number) for number in range(count)])
+
+
+CALL = Invocation(job_id="j", id="c", arguments="{}", grant_id="g")
+
+
+async def test_a_tool_is_called_and_answers() -> None:
+    async with client(lambda _path, _body: ok({"ok": True, "content": "noon"})) as (control, plane):
+        assert await control.invoke("time", CALL, 5.0) == ToolAnswer(True, "noon")
+        whole = {"job_id": "j", "id": "c", "arguments": "{}", "grant_id": "g"}
+        assert plane.asked == [("/tools/time/invoke", whole)]
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        (NO_ROUTE, ProblemError),
+        (answer("500 Oops", b"x"), ControlUnavailable),
+        (ok({"ok": "yes"}), ControlUnavailable),
+        (b"", ControlUnavailable),
+    ],
+)
+async def test_a_tool_that_is_not_answered_for(said: bytes, raised: type[Exception]) -> None:
+    async with client(lambda _path, _body: said) as (control, _):
+        with pytest.raises(raised):
+            await control.invoke("time", CALL, 0.2)

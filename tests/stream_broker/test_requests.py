@@ -215,3 +215,42 @@ def test_a_bad_key_is_refused(raw: str) -> None:
 )
 def test_a_cursor_is_digits(raw: str, number: int | None) -> None:
     assert whole_number(raw) == number
+
+
+MINE = {"type": "function", "function": {"name": "mine"}}
+
+
+@pytest.mark.parametrize("shape", [job_spec, completion_spec])
+@pytest.mark.parametrize(
+    ("tools", "named", "own"),
+    [
+        (None, [], None),
+        ([], [], []),
+        ([MINE], [], [MINE]),
+        (["time"], ["time"], None),
+        (["time", MINE, "sum", "time"], ["time", "sum"], [MINE]),
+    ],
+)
+def test_tools_are_the_clients_own_or_names_of_the_policys(
+    shape: Any, tools: Any, named: list[str], own: Any
+) -> None:
+    spec = shape(ASK | {"tools": tools}, MOST)
+    assert (spec.server_tools, spec.sampling.get("tools")) == (named, own)
+
+
+@pytest.mark.parametrize("shape", [job_spec, completion_spec])
+@pytest.mark.parametrize(
+    "tools", ["time", [1], [""], ["x" * 65], [None], [["time"]], [f"t{n}" for n in range(33)]]
+)
+def test_what_names_no_tool_is_refused(shape: Any, tools: Any) -> None:
+    code, field = refused(ASK | {"tools": tools}, shape)
+    assert code == "invalid_request"
+    assert field is not None
+    assert field.startswith("tools")
+
+
+def test_a_chat_message_names_tools_only() -> None:
+    spec = chat_spec({"message": "hi", "tools": ["time", "time"]}, "m", [], "c")
+    assert spec.server_tools == ["time"]
+    with pytest.raises(ProblemError):
+        chat_spec({"message": "hi", "tools": [MINE]}, "m", [], "c")

@@ -77,6 +77,7 @@ class ScriptedWire:
         self.enter_token = "token-1"
         self.expired: set[str] = set()
         self.models = MODELS
+        self.tools: list[dict[str, Any]] = []
         self.url = ""
 
     def of(self, path: str) -> list[Seen]:
@@ -175,6 +176,12 @@ class ScriptedWire:
         return JSONResponse(
             {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
         )
+
+    async def _tools(self, request: Request) -> Response:
+        await self._note(request)
+        if not self.signed_in:
+            return problem(401, "unauthenticated")
+        return JSONResponse({"object": "list", "data": self.tools})
 
     async def _telemetry(self, request: Request) -> Response:
         await self._note(request, body=await request.json())
@@ -277,6 +284,7 @@ class ScriptedWire:
                 Route("/v1/jobs/{job_id}/cancel", self._cancel, methods=["POST"]),
                 Route("/v1/stream", self._stream),
                 Route("/v1/models", self._models),
+                Route("/v1/tools", self._tools),
                 Route("/v1/telemetry", self._telemetry, methods=["POST"]),
                 Route("/v1/enter", self._enter, methods=["POST"]),
                 Route("/auth/enter", self._enter_for_long, methods=["POST"]),

@@ -6,6 +6,10 @@ object `{"script": [...]}` is obeyed instead, step by step, one chunk each:
 
     {"text": "a"}  {"reasoning": "a"}  {"tool_call": {"id", "name", "arguments"}}
     {"finish": "stop"}  {"error": {"message", "code"}}  {"cut": true}  {"hold": true}
+    {"echo": "results"}
+
+`{"rounds": [[...], [...]]}` has such a script for each round of tool calls; `echo` says what
+the tools have answered. Calls that follow each other in a script are one message's.
 
     python -m tests.support.synthetic_engine --address 127.0.0.1 --port 8000 --rate 40
 """
@@ -72,8 +76,12 @@ class Answer:
         last = messages[-1]
         self.prefix = str(last["content"]) if last["role"] == "assistant" else ""
         self.continues = bool(self.prefix and body.get("continue_final_message"))
+        self.results = [str(m["content"]) for m in messages if m["role"] == "tool"]
+        asked = "".join(str(m["content"]) for m in messages if m["role"] == "user")
         prompt = "".join(str(m["content"]) for m in messages if m["role"] != "assistant")
-        self.script = _script(prompt)
+        rounds = sum(bool(m.get("tool_calls")) for m in messages)
+        self.script = _script(asked, rounds)
+        self._calls = 0
         # A turn that is not continued is closed, and that costs tokens.
         closing = 0 if self.continues or not self.prefix else 4
         self.prompt_tokens = 8 + tokens_of(prompt) + tokens_of(self.prefix) + closing
@@ -112,8 +120,13 @@ class Answer:
                     yield self._chunk({"reasoning_content": value})
                 case "tool_call":
                     function = {"name": value["name"], "arguments": value["arguments"]}
-                    call = {"index": 0, "id": value["id"], "type": "function", "function": function}
+                    call = {"index": self._calls, "type": "function", "function": function}
+                    call["id"] = value["id"]
+                    self._calls += 1
                     yield self._chunk({"tool_calls": [call]})
+                case "echo":
+                    self.produced += 1
+                    yield self._chunk({"content": " and ".join(self.results)})
                 case "finish":
                     yield self._chunk({}, value)
                 case "error":
@@ -138,10 +151,13 @@ class Answer:
         return said | {"total_tokens": sum(said.values())}
 
 
-def _script(prompt: str) -> list[dict[str, Any]] | None:
-    if not prompt.startswith('{"script"'):
+def _script(asked: str, rounds: int) -> list[dict[str, Any]] | None:
+    """What is to be said after so many rounds of tool calls."""
+    if not asked.startswith(('{"script"', '{"rounds"')):
         return None
-    script: list[dict[str, Any]] = json.loads(prompt)["script"]
+    wish = json.loads(asked)
+    script: list[dict[str, Any]]
+    script = wish["script"] if "script" in wish else wish["rounds"][rounds]
     return script
 
 

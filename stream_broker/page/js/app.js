@@ -49,7 +49,7 @@ export class App {
       onConnection: (answer, state) => answer === this.#messages.at(-1) && this.views.connection.show(state),
     });
     this.entrance = new Entrance({
-      onModels: (models) => this.views.picker.show(models),
+      onModels: (models) => this.#modelsKnown(models),
       onRefused: (message) => this.#refused(message),
       renewed: () => this.session.renewed(),
     });
@@ -60,6 +60,7 @@ export class App {
     this.open(this.#remembered());
     if (!(await this.entrance.useLink())) return;
     await this.entrance.askModels();
+    api.listTools().then((tools) => this.views.tools.show(tools), () => {});
     this.renewal.start();
     this.#lookAround();
     for (const { chatId, messages, answer } of this.conversations.unfinished().reverse()) {
@@ -87,7 +88,7 @@ export class App {
       this.views.announcer.say("The models are not known yet. Try again in a moment.");
       return false;
     }
-    const { question, answer } = this.conversations.ask(this.#chat, text, model);
+    const { question, answer } = this.conversations.ask(this.#chat, text, model, this.views.tools.chosen);
     this.#messages.push(question, answer);
     this.views.transcript.add(question, answer);
     this.#follow(answer);
@@ -97,13 +98,19 @@ export class App {
   regenerate(old) {
     if (this.#running) return;
     this.history.drop(this.#chat.id, old.jobId);
-    const answer = this.conversations.regenerate(this.#chat, old, this.views.picker.model || old.model);
+    const model = this.views.picker.model || old.model;
+    const answer = this.conversations.regenerate(this.#chat, old, model, this.views.tools.chosen);
     this.#messages = this.#messages.filter((message) => message !== old);
     this.views.transcript.remove(old);
     this.#messages.push(answer);
     this.views.transcript.add(answer);
     this.#follow(answer);
     this.views.composer.focus();
+  }
+
+  chose(model) {
+    this.store.model = model;
+    this.views.tools.for(model);
   }
 
   stop() {
@@ -198,6 +205,11 @@ export class App {
 
   get #running() {
     return this.#messages.findLast((message) => isUnfinished(message));
+  }
+
+  #modelsKnown(models) {
+    this.views.picker.show(models);
+    this.views.tools.for(this.views.picker.model);
   }
 
   #show(id) {

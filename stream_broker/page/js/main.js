@@ -11,6 +11,7 @@ import { ModelPicker } from "./view/model-picker.js";
 import { QuotaView } from "./view/quota.js";
 import { Sidebar } from "./view/sidebar.js";
 import { SignIn } from "./view/sign-in.js";
+import { ToolPicker } from "./view/tool-picker.js";
 import { Transcript } from "./view/transcript.js";
 
 function makeViews(app) {
@@ -28,8 +29,12 @@ function makeViews(app) {
     drawer: new Drawer({ drawer: byId("sidebar"), rest: byId("main"), opener: byId("menu"), shade: byId("shade") }),
     picker: new ModelPicker(byId("model"), {
       remembered: app.store.model,
-      onChoose: (model) => (app.store.model = model),
+      onChoose: (model) => app.chose(model),
     }),
+    tools: new ToolPicker(
+      { details: byId("tools"), label: byId("tools-label"), group: byId("tools-choice") },
+      { remembered: app.store.tools, onChoose: (names) => (app.store.tools = names) },
+    ),
     quota: new QuotaView(byId("quota")),
     sidebar: new Sidebar({ list: byId("chats"), note: byId("history-note"), older: byId("older") }, {
       announce: say,
@@ -88,6 +93,7 @@ function listen(app) {
 function escaped(app) {
   if (document.querySelector("dialog[open]")) return;
   if (app.views.drawer.isOpen) app.views.drawer.close();
+  else if (app.views.tools.isOpen) app.views.tools.close();
   else if (byId("connection").open) byId("connection").open = false;
   else app.stop();
 }

@@ -133,3 +133,15 @@ async def test_a_job_that_its_quota_ended_is_no_clean_end(parts: Parts) -> None:
     assert [chunk["choices"][0]["delta"]["content"] for _, chunk in said] == ["a", "b"]
     assert (number, last["error"]["code"]) == ("4", "job_cancelled")
     assert "quota" in last["error"]["message"]
+
+
+def test_what_the_broker_answers_itself_is_skipped() -> None:
+    ours = ENCODER.other(
+        2, "tool_call", {"id": "c", "name": "f", "arguments": "{}", "server": True}
+    )
+    result = ENCODER.other(3, "tool_result", {"id": "c", "name": "f", "ok": True, "content": "x"})
+    assert view().blocks([ours, result]) == b""
+    state = JobState(head=head(), end=complete(5).body())
+    message = completion(state, [token(1, "a"), ours, result, token(4, "b"), complete(5)])
+    assert message["choices"][0]["message"]["content"] == "ab"
+    assert "tool_calls" not in message["choices"][0]["message"]

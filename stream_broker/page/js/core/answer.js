@@ -7,9 +7,10 @@ export function newQuestion(id, text) {
   return { id, role: "user", text };
 }
 
-export function newAnswer({ id, key, model, sentAt }) {
+/** `wanted` names the tools of the server that the answer may use; `tools` are the calls that it made. */
+export function newAnswer({ id, key, model, wanted = [], sentAt }) {
   return {
-    id, role: "assistant", model, key, status: "sending", stopping: false, jobId: null, streamUrl: null, cursor: 0,
+    id, role: "assistant", model, key, wanted, status: "sending", stopping: false, jobId: null, streamUrl: null, cursor: 0,
     text: "", reasoning: "", tools: [], notices: [], error: null, finishReason: null, usage: null,
     stats: { sentAt, ttftMs: null, pieces: 0, firstTs: null, lastTs: null, stalls: 0, reconnects: 0, metrics: null },
   };

@@ -16,19 +16,19 @@ export class Conversations {
   }
 
   /** Adds a question and its answer to be; both are stored, with the key, before anything is sent. */
-  ask(chat, text, model) {
+  ask(chat, text, model, tools = []) {
     const question = newQuestion(newId(), text);
     if (!chat.messages.length) chat.title = titleFrom(text);
     chat.messages.push(question.id);
-    const answer = this.#addAnswer(chat, model, [question]);
+    const answer = this.#addAnswer(chat, model, tools, [question]);
     return { question, answer };
   }
 
   /** Puts a new answer in the place of the last one. */
-  regenerate(chat, old, model) {
+  regenerate(chat, old, model, tools = []) {
     chat.messages = chat.messages.filter((id) => id !== old.id);
     this.store.deleteMessage(old.id);
-    return this.#addAnswer(chat, model, []);
+    return this.#addAnswer(chat, model, tools, []);
   }
 
   rename(chat, title) {
@@ -48,9 +48,9 @@ export class Conversations {
     });
   }
 
-  #addAnswer(chat, model, before) {
+  #addAnswer(chat, model, wanted, before) {
     const now = this.now();
-    const answer = newAnswer({ id: newId(), key: newId(), model, sentAt: now });
+    const answer = newAnswer({ id: newId(), key: newId(), model, wanted, sentAt: now });
     chat.messages.push(answer.id);
     chat.updated = now;
     this.store.saveChat(chat);

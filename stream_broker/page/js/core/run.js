@@ -74,6 +74,8 @@ export class Run {
       return this.#failed({ code: "never_sent", message: "This question was never answered.", retryable: true });
     }
     const job = { model: answer.model, messages: messagesFor(this.messages, answer), session_id: this.chatId };
+    // As it was first asked, also when it is asked again: the key stands for one body.
+    if (answer.wanted?.length) job.tools = answer.wanted;
     for (let failures = 0; !this.#closed; failures += 1) {
       this.onConnection({ phase: "connecting", failures, cursor: 0 });
       const lastTry = answer.stopping;

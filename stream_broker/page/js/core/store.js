@@ -5,6 +5,7 @@
 export const CHAT = "okome.chat.";
 const MESSAGE = "okome.message.";
 const MODEL = "okome.model";
+const TOOLS = "okome.tools";
 const SYNC = "okome.history";
 const USER = "okome.user";
 const WAY = "okome.way";
@@ -63,6 +64,16 @@ export class Store {
 
   set model(name) {
     this.#write(MODEL, name);
+  }
+
+  /** Names of the tools that were chosen last. */
+  get tools() {
+    const names = this.#read(TOOLS);
+    return Array.isArray(names) ? names : [];
+  }
+
+  set tools(names) {
+    this.#write(TOOLS, names);
   }
 
   /** How the person signed in last: `key` or `password`. */

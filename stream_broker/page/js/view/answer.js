@@ -104,7 +104,9 @@ export class AnswerView {
     const now = `${tools.length} ${tools.filter((tool) => tool.ok !== null).length}`;
     if (now === this.#shownTools) return;
     this.#shownTools = now;
+    const open = [...this.tools.children].map((line) => line.open);
     this.tools.replaceChildren(...tools.map(toolView));
+    [...this.tools.children].forEach((line, i) => (line.open = Boolean(open[i])));
   }
 
   #showNotices() {

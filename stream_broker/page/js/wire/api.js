@@ -45,6 +45,11 @@ export async function listModels() {
   return data.map((model) => model.id);
 }
 
+export async function listTools() {
+  const { data = [] } = (await call("GET", "/v1/tools")) ?? {};
+  return data;
+}
+
 export const reportTelemetry = (report) => call("POST", "/v1/telemetry", { json: report, keepalive: true });
 
 /** Where the control plane does not make a login of it, the token is good for what is left of its hour. */
