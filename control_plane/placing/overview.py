@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from contracts.grants import EngineTarget
 from contracts.policy import CAPABILITIES, PolicyModel
 from control_plane.fleet.servers import Seat
 from control_plane.health import Health
@@ -15,16 +16,22 @@ from control_plane.placing.rules import ModelPlaces
 
 
 def overview(
-    dispatcher: Dispatcher, states: Mapping[str, Health], now: float
+    dispatcher: Dispatcher,
+    states: Mapping[str, Health],
+    proven: Callable[[EngineTarget], EngineTarget],
+    now: float,
 ) -> list[dict[str, Any]]:
     """One entry for each engine, in order of name. `jobs` are those that we sent there;
-    `running` and `waiting` what it says itself, null where it does not."""
+    `running` and `waiting` what it says itself, null where it does not. `proven` tells what
+    was seen of continuing a text."""
     found: dict[str, dict[str, Any]] = {}
     for places in dispatcher.rules.models.values():
         for seat in places.seats:
             if seat.name not in found:
                 found[seat.name] = _engine(dispatcher, seat, states)
-            found[seat.name]["models"].append(_model(dispatcher, places, seat, now))
+            found[seat.name]["models"].append(
+                _model(dispatcher, places, seat, now) | {"continues": proven(seat.target).continues}
+            )
     return [found[name] for name in sorted(found)]
 
 

@@ -67,4 +67,5 @@ class AdminEngines:
 
     def _overview(self) -> list[dict[str, Any]]:
         plane = self._plane
-        return overview(plane.dispatcher, plane.engines.states, plane.clock())
+        proven, states = plane.prober.proven, plane.engines.states
+        return overview(plane.dispatcher, states, proven, plane.clock())
