@@ -130,7 +130,8 @@ class EngineRun:
         live = self._live
         if live.relay.state != "open":
             return
-        if failure.code in _GO_ON_AFTER:
+        if failure.code in _GO_ON_AFTER and not failure.of_request:
+            # What one user's request is refused for must not take the engine from others.
             self._faulted(self._targets[self._asked], failure.code)
         reason = obstacle(live.head, live.relay)
         if self._left and not (reason or self._able()):

@@ -48,10 +48,12 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """An end that is not clean. `code` is a key of `contracts.codes.JOB_ERRORS`.
 
     `message` is for the client: one plain sentence of at most MESSAGE_MAX characters.
+    `of_request`: the engine has refused this request, which says nothing of how it is.
     """
 
     code: str
     message: str
+    of_request: bool = False
 
 
 Delta: TypeAlias = Text | Reasoning | ToolCall | Finish | Failure

@@ -88,7 +88,8 @@ def refused(status: int, body: bytes) -> Failure:
         return Failure("engine_error", "The engine is busy or not ready.")
     sentence = _sentence_of(error) if status in (400, 422) else ""
     told = f": {sentence}" if sentence else "."
-    return Failure("engine_error", f"The engine refused the request (HTTP {status}){told}")
+    message = f"The engine refused the request (HTTP {status}){told}"
+    return Failure("engine_error", message, of_request=status in (400, 413, 422))
 
 
 def words_in(body: bytes) -> str:

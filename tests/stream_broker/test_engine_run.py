@@ -10,6 +10,7 @@ import pytest
 from contracts.codes import JOB_ERRORS
 from contracts.grants import EngineTarget, Usage
 from stream_broker import engine_run as module
+from stream_broker.engines import failures
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text, ToolCall
 from stream_broker.events import Event
@@ -40,6 +41,14 @@ async def test_an_engine_that_fails_before_its_first_chunk_leads_to_the_next(
     assert (second.target, second.call.max_tokens) == (OTHER_TARGET, 100)
     second.say(Text("a"), Finish("stop"))
     assert [event.name for event in await all_of(watch)] == ["token", "job_complete"]
+
+
+async def test_what_a_request_is_refused_for_is_not_told_of_the_engine(parts: Parts) -> None:
+    await parts.begin(with_grant(fallbacks=(OTHER_TARGET,)))
+    parts.engines.streams[0].say(failures.refused(400, b'{"error": "no such instance"}'))
+    (await parts.engines.stream(2)).say(failures.refused(500, b'{"error": "broken"}'))
+    await parts.finished()
+    assert parts.faults == [(OTHER_TARGET.base_url, "engine_error")]
 
 
 async def test_the_last_engines_failure_is_the_jobs(parts: Parts) -> None:
