@@ -23,6 +23,7 @@ from contracts.grants import (
     Settlements,
 )
 from contracts.policy import PolicySnapshot
+from contracts.tools import Invocation, ToolAnswer
 from control_plane.allowance import Allowance
 from control_plane.routes.admin_limits import LimitChange
 from control_plane.routes.admin_users import NewKey, NewUser, UserChange
@@ -89,7 +90,7 @@ CALLS: Final = (
     ),
     Call(
         method="POST", path=f"{BROKERS}/tools/{{name}}/invoke", summary="Run a tool",
-        refusals=(404,), answer={"ok": bool, "content": Any},
+        body=Invocation, answer=ToolAnswer, refusals=(*_BODY, 404),
     ),
     Call(
         method="GET", path=f"{BROKERS}/policy", summary="What brokers decide with by themselves",
