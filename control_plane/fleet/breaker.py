@@ -16,9 +16,11 @@ from typing import Final, Literal
 
 State = Literal["closed", "half_open", "open"]
 
-# It opens when, of the attempts within the window, at least so many failed, and half of all.
+# It opens when, of the attempts within the window, at least so many failed, and half of all;
+# or when so many followed each other without a success, however slowly they came.
 FAULTS: Final = 3
 WINDOW_S: Final = 10.0
+ROW_S: Final = 300.0
 # Of one trial; then another may be made.
 TRIAL_S: Final = 20.0
 PAUSE_S: Final = 2.0
@@ -75,9 +77,11 @@ def failed(breaker: Breaker, now: float) -> Breaker:
     if state == "open":
         return replace(breaker, trial_at=None)
     attempts = _lately(breaker, now, failure=True)
-    faults = sum(failure for _, failure in attempts)
     after = replace(breaker, attempts=attempts)
-    return opened(after, now) if faults >= FAULTS and 2 * faults >= len(attempts) else after
+    in_a_row = [failure for _, failure in attempts[-FAULTS:]]
+    recent = [failure for at, failure in attempts if now - at < WINDOW_S]
+    many = sum(recent) >= FAULTS and 2 * sum(recent) >= len(recent)
+    return opened(after, now) if many or sum(in_a_row) == FAULTS else after
 
 
 def succeeded(breaker: Breaker, now: float, *, trial: bool = False) -> Breaker:
@@ -98,5 +102,5 @@ def opened(breaker: Breaker, now: float) -> Breaker:
 
 
 def _lately(breaker: Breaker, now: float, *, failure: bool) -> tuple[tuple[float, bool], ...]:
-    recent = (entry for entry in breaker.attempts if 0 <= now - entry[0] < WINDOW_S)
+    recent = (entry for entry in breaker.attempts if 0 <= now - entry[0] < ROW_S)
     return (*recent, (now, failure))[-_REMEMBERED:]

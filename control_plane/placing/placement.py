@@ -25,6 +25,11 @@ _CANNOT: Final = {
     "vision": ("messages", "The model {model} cannot see images."),
     "embeddings": ("model", "The model {model} makes no embeddings."),
 }
+_DOWN: Final = "No engine with the model {model} is up."
+_OUT: Final[dict[Condition, str]] = {
+    "drained": "Every engine with the model {model} is being drained.",
+    "absent": "No engine lists the model {model} any more.",
+}
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -137,10 +142,9 @@ def _fitting(model: str, job: Job, candidates: list[Candidate]) -> list[Candidat
 def _up(model: str, candidates: list[Candidate]) -> list[Candidate]:
     found = [c for c in candidates if c.condition in ("up", "trial")]
     if not found:
-        drained = candidates and all(c.condition == "drained" for c in candidates)
-        state = "Every engine" if drained else "No engine"
-        end = "is being drained" if drained else "is up"
-        raise ProblemError("no_engine", f"{state} with the model {model} {end}.")
+        why = {c.condition for c in candidates}
+        detail = _OUT.get(why.pop(), _DOWN) if len(why) == 1 else _DOWN
+        raise ProblemError("no_engine", detail.format(model=model))
     return found
 
 

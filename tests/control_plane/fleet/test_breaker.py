@@ -21,17 +21,27 @@ def test_some_faults_within_the_window_open_it() -> None:
     breaker = Breaker()
     for _ in range(b.FAULTS - 1):
         breaker = failed(breaker, 0.0)
-    assert state_of(breaker, 0.0) == "closed"
+    breaker = succeeded(breaker, 1.0)
+    assert state_of(breaker, 1.0) == "closed"
     assert state_of(failed(breaker, b.WINDOW_S - 0.1), b.WINDOW_S - 0.1) == "open"
     assert state_of(failed(breaker, b.WINDOW_S), b.WINDOW_S) == "closed"
+
+
+def test_faults_in_a_row_open_it_however_slowly_they_come() -> None:
+    breaker = Breaker()
+    for number in range(b.FAULTS):
+        assert state_of(breaker, number * 60.0) == "closed"
+        breaker = failed(breaker, number * 60.0)
+    assert state_of(breaker, (b.FAULTS - 1) * 60.0) == "open"
 
 
 def test_a_few_faults_among_many_answers_do_not() -> None:
     breaker = Breaker()
     for moment in range(30):
         breaker = succeeded(breaker, moment / 10)
-    for _ in range(b.FAULTS):
-        breaker = failed(breaker, 3.0)
+        if moment % 10 == 0:
+            breaker = failed(breaker, moment / 10)
+    assert sum(failure for _, failure in breaker.attempts) >= b.FAULTS
     assert state_of(breaker, 3.0) == "closed"
 
 
