@@ -31,7 +31,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "internal": (500, "Something broke on our side"),
     "broker_lost": (502, "The broker went away before it answered"),
     "no_engine": (503, "No engine can take the job"),
-    "overloaded": (503, "This broker is full"),
+    "overloaded": (503, "More is asked than can be done now"),
     "draining": (503, "This broker is draining"),
     "control_plane_unavailable": (503, "The control plane is away"),
     "sign_in_unavailable": (503, "Nobody can sign in this way just now"),

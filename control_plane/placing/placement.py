@@ -25,10 +25,11 @@ _CANNOT: Final = {
     "vision": ("messages", "The model {model} cannot see images."),
     "embeddings": ("model", "The model {model} makes no embeddings."),
 }
+# Nothing is said against their health, only against what they answered others.
+_SUSPECT: Final = frozenset({"failing", "flapping", "absent"})
 _DOWN: Final = "No engine with the model {model} is up."
 _OUT: Final[dict[Condition, str]] = {
     "drained": "Every engine with the model {model} is being drained.",
-    "absent": "No engine lists the model {model} any more.",
 }
 
 
@@ -108,8 +109,10 @@ def place(
     # Those that nothing but their load tells apart.
     best = [c for c in usable if _class(c) == first] if len(usable) > 1 else usable
     chosen, reason = _choose(best, job.affinity, last_url)
-    others = [c.target for c in usable if c is not chosen and c.condition == "up"]
-    if chosen.rank > min(c.rank for c in usable):
+    others = [c.target for c in usable if c is not chosen and c.condition != "trial"]
+    if chosen.condition in _SUSPECT:
+        reason = "last_resort"
+    elif chosen.rank > min(c.rank for c in usable):
         reason = "fallback"
     targets = (chosen.target, *others)
     return Placed(targets, reason, _to_warm(chosen, usable), chosen.condition == "trial")
@@ -140,7 +143,11 @@ def _fitting(model: str, job: Job, candidates: list[Candidate]) -> list[Candidat
 
 
 def _up(model: str, candidates: list[Candidate]) -> list[Candidate]:
+    """Those that may be asked. Where there is no other, also those that are only suspected:
+    an engine's own failure says more than a refusal here, and a wrong suspicion costs nobody
+    an answer (what proxies call a panic threshold)."""
     found = [c for c in candidates if c.condition in ("up", "trial")]
+    found = found or [c for c in candidates if c.condition in _SUSPECT]
     if not found:
         why = {c.condition for c in candidates}
         detail = _OUT.get(why.pop(), _DOWN) if len(why) == 1 else _DOWN

@@ -132,13 +132,17 @@ async def http(place: Place) -> AsyncIterator[httpx.AsyncClient]:
     await place.until_free()
 
 
-async def ask(http: httpx.AsyncClient, place: Place, model: str, tokens: int) -> httpx.Response:
-    body = {"model": model, "prompt": "count", "max_tokens": tokens}
+async def ask(
+    http: httpx.AsyncClient, place: Place, model: str, tokens: int, prompt: str = "count"
+) -> httpx.Response:
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens}
     return await http.post(f"{place.cluster.url}/v1/jobs", json=body)
 
 
-async def begin(http: httpx.AsyncClient, place: Place, model: str, tokens: int) -> Reader:
-    answer = await ask(http, place, model, tokens)
+async def begin(
+    http: httpx.AsyncClient, place: Place, model: str, tokens: int, prompt: str = "count"
+) -> Reader:
+    answer = await ask(http, place, model, tokens, prompt)
     assert answer.status_code == 202, answer.text
     return Reader(http, place.cluster.url, answer.json()["job_id"])
 
@@ -208,15 +212,20 @@ async def test_a_drained_engine_gets_nothing_new_and_what_runs_there_goes_on(
 async def test_an_engine_that_lies_is_left_and_its_jobs_are_answered_elsewhere(
     place: Place, http: httpx.AsyncClient
 ) -> None:
-    for _ in range(8):
-        seen = await (await begin(http, place, "doubtful", 3)).read()
+    # Beginnings of their own, so that no engine is anybody's already.
+    for n in range(16):
+        seen = await (await begin(http, place, "doubtful", 3, f"count {n}")).read()
         assert text(seen) == words(3)
-        await place.until_free()
-    # It was believed a few times; then nobody was sent there, but for a try now and then.
-    assert 1 <= place.liar.asked < 8
-    assert place.engine("liar")["healthy"]
-    states = {model["breaker"] for model in place.engine("liar")["models"]}
-    assert "closed" not in states
+        # It failed before its first token, so nobody is told that another engine answers.
+        assert notices(seen) == []
+    assert place.liar.asked >= 3
+    (model,) = place.engine("liar")["models"]
+    assert (model["breaker"], place.engine("liar")["healthy"]) != ("closed", False)
+    assert model["state"] == "failing"
+    asked = place.liar.asked
+    for n in range(4):
+        assert text(await (await begin(http, place, "doubtful", 3, f"again {n}")).read())
+    assert place.liar.asked == asked
 
 
 async def test_a_changed_policy_decides_within_seconds_and_a_broken_one_never_does(

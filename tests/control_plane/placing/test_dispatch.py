@@ -253,12 +253,25 @@ def test_an_engine_that_lies_is_out_after_its_faults_and_tried_before_it_is_back
         assert names(place.dispatcher.decide(place.question("s"), moment)) == ["tf"]
         report = EngineReport(node="n03w0", base_url="http://tf/", model="s", fault="engine_error")
         assert place.fleet.reported(report, moment)
-    assert refusal(place, place.question("s"), 0.4).code == "no_engine"
+    (seat,) = place.dispatcher.rules.models["s"].seats
+    assert place.fleet.condition(seat, 0.4) == "failing"
     trial = place.question("s")
+    assert place.fleet.condition(seat, 3.0) == "trial"
     place.dispatcher.decide(trial, 3.0)
-    assert refusal(place, place.question("s"), 3.0).code == "no_engine"
+    assert place.fleet.condition(seat, 3.0) == "failing"
     settled(place.dispatcher, settlement(trial, engine="tf_serving"), 3.5)
-    place.dispatcher.decide(place.question("s"), 3.5)
+    assert place.fleet.condition(seat, 3.5) == "up"
+
+
+def test_an_engine_that_fails_is_asked_where_there_is_no_other() -> None:
+    place = Place({"m": ["vllm"]})
+    for moment in (0.1, 0.2, 0.3, 0.4):
+        assert names(place.dispatcher.decide(place.question(), moment)) == ["vllm"]
+        report = EngineReport(
+            node="n03w0", base_url="http://vllm/", model="m", fault="engine_error"
+        )
+        assert place.fleet.reported(report, moment)
+    assert place.dispatcher.counts.placements[("vllm", "last_resort")] == 1
 
 
 def test_settlements_tell_of_faults_that_no_report_told_of() -> None:
@@ -267,12 +280,13 @@ def test_settlements_tell_of_faults_that_no_report_told_of() -> None:
         question = place.question()
         place.dispatcher.decide(question, 1.0)
         settled(place.dispatcher, settlement(question, "engine_error"), 1.0)
-    assert refusal(place, place.question(), 1.1).code == "no_engine"
+    (seat,) = place.dispatcher.rules.models["m"].seats
+    assert place.fleet.condition(seat, 1.1) == "failing"
     assert place.fleet.due_trials("http://vllm", 1.1) == []
     assert place.fleet.due_trials("http://vllm", 9.0) == ["m"]
     place.fleet.begin_trial(("http://vllm", "m"), 9.0)
     place.fleet.end_trial(("http://vllm", "m"), True, 9.1)
-    place.dispatcher.decide(place.question(), 9.2)
+    assert place.fleet.condition(seat, 9.2) == "up"
 
 
 def test_a_report_and_the_settlement_of_the_same_job_are_one_fault() -> None:

@@ -53,7 +53,16 @@ def test_engines_that_are_not_up_get_nothing_also_not_as_fallbacks() -> None:
     out = [candidate(state, condition=state) for state in states]
     assert placed(Job(), *out, candidate("up", rank=9)) == ["up"]
     with pytest.raises(ProblemError, match="no_engine"):
-        place("m", Job(), out)
+        place("m", Job(), out[:2])
+
+
+@pytest.mark.parametrize("state", ["flapping", "absent", "failing"])
+def test_an_engine_that_is_only_suspected_is_asked_where_there_is_no_other(state: str) -> None:
+    alone = candidate(state, condition=state)
+    found = place("m", Job(), [alone, candidate("down", condition="down")])
+    assert isinstance(found, Placed)
+    assert (found.reason, [target.name for target in found.targets]) == ("last_resort", [state])
+    assert placed(Job(), alone, candidate("trial", condition="trial")) == ["trial"]
 
 
 def test_a_full_engine_is_passed_over_and_all_full_ones_are_full() -> None:
@@ -156,9 +165,10 @@ def test_no_job_goes_where_it_cannot_run(
     can = [
         c
         for c in candidates
-        if not (tools and c.powers.unable)
-        and (c.context is None or tokens < c.context)
-        and c.condition in ("up", "trial")
+        if not (tools and c.powers.unable) and (c.context is None or tokens < c.context)
+    ]
+    can = [c for c in can if c.condition in ("up", "trial")] or [
+        c for c in can if c.condition == "failing"
     ]
     try:
         found = place("m", job, candidates, last)
@@ -173,4 +183,5 @@ def test_no_job_goes_where_it_cannot_run(
         assert set(urls) <= {c.url for c in can}
         assert len(set(urls)) == len(urls)
         whole = [c for c in can if c.has_room and c.condition == "up"]
-        assert found.trial == (not whole)
+        tried = [c for c in can if c.has_room and c.condition == "trial"]
+        assert found.trial == (not whole and bool(tried))
