@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from inventory.load import InventoryError
-from lab.lab import Lab, require_root
+from lab.lab import ROOT, Lab, require_root
 from lab.shell import LabError
 from okome.paths import cache_dir
 
@@ -50,6 +51,33 @@ def _ssh(lab: Lab, options: argparse.Namespace) -> int:
     return subprocess.run(lab.ssh(options.host, *options.words), check=False).returncode
 
 
+def _deploy(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    began = time.monotonic()
+    programs = Path(sys.executable).parent
+    bundle = cache_dir(os.environ) / "bundle"
+    done = subprocess.run([programs / "okome", "bundle", "--engine", "--output", bundle], check=False)
+    if done.returncode != 0:
+        return done.returncode
+    _report(f"bundle made ({time.monotonic() - began:.1f} s)")
+    return _play(lab, "playbooks/site.yml", *options.words)
+
+
+def _play(lab: Lab, playbook: str, *words: str) -> int:
+    began = time.monotonic()
+    command = lab.outside(
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        *("-i", str(lab.inventory), f"--ssh-common-args=-F {lab.ssh_config}"),
+        *("-e", f"okome_secrets_dir={lab.secrets}"),
+        *(playbook, *words),
+    )
+    # Its connections and temporary files go with the lab.
+    environment = {**os.environ, "ANSIBLE_HOME": str(lab.ansible_home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment)
+    _report(f"{playbook} took {time.monotonic() - began:.1f} s")
+    return done.returncode
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/lab",
@@ -65,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("up", _up, "boot every host, bare")
     add("down", _down, "end the lab, or what is left of one")
+    deploy = add("deploy", _deploy, "deploy all of it with playbooks/site.yml")
+    deploy.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION", help="Ansible's")
     ssh = add("ssh", _ssh, "a shell on a host, or one command there")
     ssh.add_argument("host")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

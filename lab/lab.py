@@ -57,6 +57,16 @@ class Lab:
         """For ssh's `-F`."""
         return STATE / "ssh_config"
 
+    @property
+    def secrets(self) -> Path:
+        """Of this lab's cluster."""
+        return STATE / "secrets"
+
+    @property
+    def ansible_home(self) -> Path:
+        """Where Ansible keeps its connections."""
+        return STATE / "ansible"
+
     def host(self, name: str) -> Host:
         """By its name, or by what is left of it without `okome-`. Raises LabError."""
         for host in self.hosts:

@@ -1,0 +1,138 @@
+"""`okome bundle`: everything that nodes install and the distribution has not, in one folder.
+
+    bundle.json             the release, and the archives of each kind of node
+    RELEASE-TARGET.tar      wheels of OKOME and all it needs
+    RELEASE-TARGET-engine.tar    those of the embedded engine, and its model
+
+A release is named by version and content: the same content has the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from okome.deploy.wheels import Target, missing, name_of, requirements_of
+from okome.errors import OkomeError
+from okome.model import ensure_model
+
+SOURCE = Path(__file__).parents[2]
+_ROUNDS = 10
+_NOT_BUILT = (".*", "build", "dist", "tests", "bench", "docs", "playbooks", "*.egg-info")
+
+
+def make_bundle(
+    targets: Iterable[Target], engine: bool, directory: Path, cache: Path,
+    report: Callable[[str], None],
+) -> str:  # fmt: skip
+    """Writes the folder and returns the release's name. Raises OkomeError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        own = _own_wheel(Path(work) / "own")
+        gathered = {target: _wheels(own, "", target, Path(work)) for target in targets}
+        engines = {t: _wheels(own, "engine", t, Path(work)) for t in targets} if engine else {}
+        release = _release_name(own, [*gathered.values(), *engines.values()])
+        archives: dict[str, dict[str, str]] = {}
+        for target, wheels in gathered.items():
+            names = {"core": f"{release}-{target.name}.tar"}
+            _pack(directory / names["core"], wheels)
+            if target in engines:
+                names["engine"] = f"{release}-{target.name}-engine.tar"
+                model = ensure_model(cache, report)
+                only = {path.name for path in wheels}
+                extra = [path for path in engines[target] if path.name not in only]
+                _pack(directory / names["engine"], [*extra, model])
+            archives[target.name] = names
+    content = json.dumps({"release": release, "archives": archives}, indent=2) + "\n"
+    unfinished = directory / ".bundle.json.new"
+    unfinished.write_text(content, encoding="utf-8")
+    unfinished.replace(directory / "bundle.json")
+    _remove_older(directory, archives)
+    return release
+
+
+def _own_wheel(directory: Path) -> Path:
+    if not (SOURCE / "pyproject.toml").exists():
+        raise OkomeError("a bundle is made from the project's source, which is not here")
+    # Of a copy: a build leaves its files in the source, and later takes in what was deleted.
+    copy = directory / "source"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns(*_NOT_BUILT))
+    _pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(copy))
+    (wheel,) = directory.glob("okome-*.whl")
+    return wheel
+
+
+def _wheels(own: Path, extra: str, target: Target, work: Path) -> list[Path]:
+    """The wheel itself and all that it needs on the target, also what pip leaves out."""
+    place = work / f"{target.name}-{extra or 'core'}"
+    place.mkdir()
+    (place / own.name).hardlink_to(own)
+    for _ in range(_ROUNDS):
+        wheels = sorted(place.glob("*.whl"))
+        asked = [
+            (text, extra if wheel.name == own.name else "")
+            for wheel in wheels
+            for text in requirements_of(wheel)
+        ]
+        lacking = missing(asked, {name_of(wheel) for wheel in wheels}, target)
+        if not lacking:
+            return wheels
+        _pip("download", *target.pip_options(), "--dest", str(place), *lacking)
+    raise OkomeError(f"the packages for {target.name} need ever more: {', '.join(lacking)}")
+
+
+def _release_name(own: Path, gathered: Iterable[list[Path]]) -> str:
+    """Of the own wheel by its content (its files' times differ), of others by their names."""
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(own) as archive:
+        entries = sorted((entry.filename, entry.CRC) for entry in archive.infolist())
+    for entry in entries:
+        digest.update(repr(entry).encode())
+    for name in sorted({path.name for wheels in gathered for path in wheels}):
+        digest.update(name.encode())
+    return f"{own.name.split('-')[1]}-{digest.hexdigest()[:10]}"
+
+
+def _pack(archive: Path, files: Iterable[Path]) -> None:
+    if archive.exists():
+        return
+    unfinished = archive.with_suffix(".part")
+    with tarfile.open(unfinished, "w") as tar:
+        for path in files:
+            tar.add(path, path.name, filter=_plain)
+    unfinished.replace(archive)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Readable by everybody, and the same each time."""
+    entry.mode, entry.mtime = 0o644, 0
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry
+
+
+def _remove_older(directory: Path, archives: dict[str, dict[str, str]]) -> None:
+    keep = {name for names in archives.values() for name in names.values()}
+    for path in directory.glob("*.tar"):
+        if path.name not in keep:
+            path.unlink()
+
+
+def _pip(verb: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, check=False, env=os.environ
+    )
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = said[-1] if said else f"exit status {done.returncode}"
+        raise OkomeError(f"pip {verb} failed: {reason}; is there a network or a mirror?")
