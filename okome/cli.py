@@ -199,6 +199,7 @@ app.command()(reports.usage)
 app.command()(reports.audit)
 app.command()(deploy.bundle)
 app.command()(deploy.secrets)
+app.command()(deploy.verify)
 
 
 @redis_app.command("config")

@@ -27,7 +27,10 @@ from okome.model import ensure_model
 
 SOURCE = Path(__file__).parents[2]
 _ROUNDS = 10
-_NOT_BUILT = (".*", "build", "dist", "tests", "bench", "docs", "playbooks", "*.egg-info")
+_NOT_BUILT = (
+    ".*", "build", "dist", "tests", "bench", "lab", "docs", "playbooks", "scripts",
+    "__pycache__", "*.egg-info",
+)  # fmt: skip
 
 
 def make_bundle(
@@ -36,6 +39,10 @@ def make_bundle(
 ) -> str:  # fmt: skip
     """Writes the folder and returns the release's name. Raises OkomeError."""
     directory.mkdir(parents=True, exist_ok=True)
+    targets = list(targets)
+    made_of = _made_of(targets, engine)
+    if (there := _there(directory, made_of)) is not None:
+        return there
     with tempfile.TemporaryDirectory(dir=directory) as work:
         own = _own_wheel(Path(work) / "own")
         gathered = {target: _wheels(own, "", target, Path(work)) for target in targets}
@@ -52,12 +59,41 @@ def make_bundle(
                 extra = [path for path in engines[target] if path.name not in only]
                 _pack(directory / names["engine"], [*extra, model])
             archives[target.name] = names
-    content = json.dumps({"release": release, "archives": archives}, indent=2) + "\n"
+    described = {"release": release, "made_of": made_of, "archives": archives}
+    content = json.dumps(described, indent=2) + "\n"
     unfinished = directory / ".bundle.json.new"
     unfinished.write_text(content, encoding="utf-8")
     unfinished.replace(directory / "bundle.json")
     _remove_older(directory, archives)
     return release
+
+
+def _made_of(targets: Iterable[Target], engine: bool) -> str:
+    """Differs when another bundle would come out of it, but for newer packages of others."""
+    digest = hashlib.sha256(repr((sorted(target.name for target in targets), engine)).encode())
+    for top in sorted(path for path in SOURCE.iterdir() if _is_built(path)):
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(SOURCE)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_built(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__init__.py").exists() and path.name not in _NOT_BUILT
+    return path.name in ("pyproject.toml", "README.md", "LICENSE")
+
+
+def _there(directory: Path, made_of: str) -> str | None:
+    """The release in the folder, when it was made of the same and all of it is there."""
+    try:
+        described = json.loads((directory / "bundle.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    names = [name for each in described["archives"].values() for name in each.values()]
+    if described.get("made_of") != made_of or not all((directory / n).exists() for n in names):
+        return None
+    return str(described["release"])
 
 
 def _own_wheel(directory: Path) -> Path:

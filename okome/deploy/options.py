@@ -1,4 +1,4 @@
-"""`okome bundle`, `okome secrets` and `okome ingress …`."""
+"""`okome bundle`, `okome secrets`, `okome verify` and `okome ingress …`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,19 @@ def secrets(
     cluster = load_cluster(inventory)
     for name in ensure_secrets(cluster, directory, datetime.datetime.now(datetime.UTC)):
         typer.echo(f"made {name}")
+
+
+def verify(
+    inventory: Inventory,
+    directory: Annotated[
+        Path, typer.Option("--secrets", metavar="DIR", help="As `okome secrets` made it.")
+    ],
+) -> None:
+    """Check a deployed cluster as its clients see it, through the VIP."""
+    from inventory.load import load_cluster
+    from okome.deploy.verify import verify as run
+
+    run(load_cluster(inventory), directory, typer.echo)
 
 
 @ingress_app.command()
