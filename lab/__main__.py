@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from inventory.load import InventoryError
+from lab.drill import drill
 from lab.lab import ROOT, Lab, require_root
 from lab.shell import LabError
 from okome.paths import cache_dir
@@ -56,11 +58,25 @@ def _deploy(lab: Lab, options: argparse.Namespace) -> int:
     began = time.monotonic()
     programs = Path(sys.executable).parent
     bundle = cache_dir(os.environ) / "bundle"
-    done = subprocess.run([programs / "okome", "bundle", "--engine", "--output", bundle], check=False)
+    done = subprocess.run(
+        [programs / "okome", "bundle", "--engine", "--output", bundle], check=False
+    )
     if done.returncode != 0:
         return done.returncode
     _report(f"bundle made ({time.monotonic() - began:.1f} s)")
     return _play(lab, "playbooks/site.yml", *options.words)
+
+
+def _verify(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    return _play(lab, "playbooks/verify.yml", *options.words)
+
+
+def _drill(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    results = drill(lab, _report, options.tokens)
+    print(json.dumps(results, indent=2))
+    return 0
 
 
 def _play(lab: Lab, playbook: str, *words: str) -> int:
@@ -95,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     add("down", _down, "end the lab, or what is left of one")
     deploy = add("deploy", _deploy, "deploy all of it with playbooks/site.yml")
     deploy.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION", help="Ansible's")
+    verify = add("verify", _verify, "let the deployed cluster prove itself")
+    verify.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION", help="Ansible's")
+    drills = add("drill", _drill, "break things while a client reads, and measure")
+    drills.add_argument("--tokens", type=int, default=300, help="of each answer that is read")
     ssh = add("ssh", _ssh, "a shell on a host, or one command there")
     ssh.add_argument("host")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

@@ -93,6 +93,10 @@ class Machines:
             f"--bind-ro={repository(self._cache)}:{REPOSITORY}",
         ]
 
+    def runs(self, host: Host) -> bool:
+        """Has it any process?"""
+        return any(_members(group) for group in _groups(host.name))
+
     def power_off(self, host: Host) -> None:
         """As a pulled plug: the cable first, because a namespace without processes goes on
         answering for its addresses; then every process at once."""

@@ -1,10 +1,11 @@
 """`okome bundle`: everything that nodes install and the distribution has not, in one folder.
 
-    bundle.json             the release, and the archives of each kind of node
-    RELEASE-TARGET.tar      wheels of OKOME and all it needs
-    RELEASE-TARGET-engine.tar    those of the embedded engine, and its model
+    bundle.json                  the release, and the archives of each kind of node
+    RELEASE-TARGET.tar           OKOME and all it needs, installed: a `site-packages`
+    RELEASE-TARGET-engine.tar    what the embedded engine needs beyond that, and its model
 
-A release is named by version and content: the same content has the same name.
+Wheels are gathered for each kind of node and installed here, once: a node only unpacks. A
+release is named by version and content: the same content has the same name.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def make_bundle(
         archives: dict[str, dict[str, str]] = {}
         for target, wheels in gathered.items():
             names = {"core": f"{release}-{target.name}.tar"}
-            _pack(directory / names["core"], wheels)
+            _pack(directory / names["core"], _installed(wheels, target, Path(work)), None)
             if target in engines:
                 names["engine"] = f"{release}-{target.name}-engine.tar"
-                model = ensure_model(cache, report)
                 only = {path.name for path in wheels}
-                extra = [path for path in engines[target] if path.name not in only]
-                _pack(directory / names["engine"], [*extra, model])
+                more = [path for path in engines[target] if path.name not in only]
+                tree = _installed(more, target, Path(work) / "engine")
+                _pack(directory / names["engine"], tree, ensure_model(cache, report))
             archives[target.name] = names
     described = {"release": release, "made_of": made_of, "archives": archives}
     content = json.dumps(described, indent=2) + "\n"
@@ -138,19 +139,33 @@ def _release_name(own: Path, gathered: Iterable[list[Path]]) -> str:
     return f"{own.name.split('-')[1]}-{digest.hexdigest()[:10]}"
 
 
-def _pack(archive: Path, files: Iterable[Path]) -> None:
-    if archive.exists():
-        return
+def _installed(wheels: Iterable[Path], target: Target, work: Path) -> Path:
+    """The wheels as they lie in a `site-packages` of the target."""
+    tree = work / f"{target.name}-installed"
+    offline = ("--no-index", "--no-deps", "--no-compile", "--target", str(tree))
+    _pip("install", *target.pip_options(), *offline, *map(str, wheels))
+    # Scripts for this machine's Python.
+    shutil.rmtree(tree / "bin", ignore_errors=True)
+    if target.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
+        # Not by files' times, which differ on every node. Where another Python is wanted, it
+        # compiles at each start: nothing can be written there.
+        command = [sys.executable, "-m", "compileall", "-q", "-s", str(tree), str(tree)]
+        subprocess.run([*command, "--invalidation-mode", "unchecked-hash"], check=False)
+    return tree
+
+
+def _pack(archive: Path, tree: Path, model: Path | None) -> None:
     unfinished = archive.with_suffix(".part")
     with tarfile.open(unfinished, "w") as tar:
-        for path in files:
-            tar.add(path, path.name, filter=_plain)
+        tar.add(tree, "site-packages", filter=_plain)
+        if model is not None:
+            tar.add(model, f"models/{model.name}", filter=_plain)
     unfinished.replace(archive)
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """Readable by everybody, and the same each time."""
-    entry.mode, entry.mtime = 0o644, 0
+    entry.mode, entry.mtime = 0o755 if entry.isdir() else 0o644, 0
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     return entry

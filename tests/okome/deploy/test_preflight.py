@@ -35,9 +35,7 @@ def preflight() -> ModuleType:
         ('ID=ubuntu\nVERSION_ID="22.04"\nPRETTY_NAME="Ubuntu 22.04.5 LTS"\n', False),
     ],
 )
-def test_other_systems_are_refused_by_name(
-    preflight: ModuleType, release: str, fit: bool
-) -> None:
+def test_other_systems_are_refused_by_name(preflight: ModuleType, release: str, fit: bool) -> None:
     fault = preflight.system_fault(release)
 
     assert (fault is None) is fit

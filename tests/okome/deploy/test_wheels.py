@@ -26,7 +26,9 @@ def test_what_is_there_and_extras_nobody_asked_for_are_not_needed() -> None:
 def test_a_wheel_says_what_it_requires(tmp_path: Path) -> None:
     wheel = tmp_path / "Some_Thing-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        text = "Metadata-Version: 2.4\nName: Some_Thing\nRequires-Dist: one>=1\nRequires-Dist: two\n"
+        text = (
+            "Metadata-Version: 2.4\nName: Some_Thing\nRequires-Dist: one>=1\nRequires-Dist: two\n"
+        )
         archive.writestr("some_thing-1.0.dist-info/METADATA", text)
 
     assert name_of(wheel) == "some-thing"
