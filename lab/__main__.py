@@ -22,7 +22,11 @@ Command = Callable[[Lab, argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit status; 1, after one line, when it cannot be done."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not hasattr(options, "ansible"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.ansible = rest
     command: Command = options.command
     try:
         require_root()
@@ -64,12 +68,12 @@ def _deploy(lab: Lab, options: argparse.Namespace) -> int:
     if done.returncode != 0:
         return done.returncode
     _report(f"bundle made ({time.monotonic() - began:.1f} s)")
-    return _play(lab, "playbooks/site.yml", *options.words)
+    return _play(lab, "playbooks/site.yml", *options.ansible)
 
 
 def _verify(lab: Lab, options: argparse.Namespace) -> int:
     lab.require()
-    return _play(lab, "playbooks/verify.yml", *options.words)
+    return _play(lab, "playbooks/verify.yml", *options.ansible)
 
 
 def _drill(lab: Lab, options: argparse.Namespace) -> int:
@@ -109,10 +113,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add("up", _up, "boot every host, bare")
     add("down", _down, "end the lab, or what is left of one")
-    deploy = add("deploy", _deploy, "deploy all of it with playbooks/site.yml")
-    deploy.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION", help="Ansible's")
-    verify = add("verify", _verify, "let the deployed cluster prove itself")
-    verify.add_argument("words", nargs=argparse.REMAINDER, metavar="OPTION", help="Ansible's")
+    further = "; further options are ansible-playbook's"
+    deploy = add("deploy", _deploy, f"deploy all of it with playbooks/site.yml{further}")
+    deploy.set_defaults(ansible=[])
+    verify = add("verify", _verify, f"let the deployed cluster prove itself{further}")
+    verify.set_defaults(ansible=[])
     drills = add("drill", _drill, "break things while a client reads, and measure")
     drills.add_argument("--tokens", type=int, default=300, help="of each answer that is read")
     ssh = add("ssh", _ssh, "a shell on a host, or one command there")
