@@ -37,5 +37,9 @@ def http_return(problem: ProblemError, condition: str) -> str:
 def _content(problem: ProblemError) -> str:
     # Single quotes are HAProxy's strong quotes; the texts above hold none.
     body = encode_problem(problem).decode()
-    headers = "".join(f" hdr {name} {value}" for name, value in problem.headers().items())
+    headers = "".join(f" hdr {name} {_word(value)}" for name, value in problem.headers().items())
     return f"content-type {PROBLEM_MEDIA_TYPE} string '{body}' hdr Cache-Control no-store{headers}"
+
+
+def _word(value: str) -> str:
+    return value if value.isalnum() else f"'{value}'"

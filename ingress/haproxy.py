@@ -19,6 +19,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ingress.edge import (
+    Edge,
+    bind_options,
+    connections,
+    global_lines,
+    peers,
+    redirect,
+    security_headers,
+    tables,
+)
+from ingress.edge import (
+    limits as rate_limits,
+)
 from ingress.errors import CONTROL, NOT_FOUND, PUBLIC, http_error, http_return
 from inventory.model import Cluster, Node
 
@@ -48,14 +61,20 @@ class ControlTls:
 
 
 def render(
-    cluster: Cluster, node: Node, limits: Limits, control_tls: ControlTls | None = None
+    cluster: Cluster,
+    node: Node,
+    limits: Limits,
+    control_tls: ControlTls | None = None,
+    edge: Edge | None = None,
 ) -> str:
-    """The whole haproxy.cfg of the ingress `node`."""
+    """The whole haproxy.cfg of the ingress `node`; `edge`: that of a cluster."""
     sections = [
-        _global(),
+        [*_global(), *(global_lines(node, edge) if edge else ())],
         _defaults(limits),
+        *([peers(cluster), *tables()] if edge else ()),
+        *([redirect(cluster, node)] if edge and cluster.redirect_port else ()),
         _statistics(cluster, node),
-        _frontend(cluster, node),
+        _frontend(cluster, node, edge),
         _programs(cluster),
         _browsers(cluster),
         _jobs(cluster),
@@ -116,13 +135,16 @@ def _statistics(cluster: Cluster, node: Node) -> list[str]:
         f"bind {node.address}:{cluster.stats_port}",
         "monitor-uri /healthz",
         "http-request use-service prometheus-exporter if { path /metrics }",
+        "# May this node hold the VIP? Only where it has somebody to send work to.",
+        "http-request return status 200 if { path /serving } { nbsrv(programs) gt 0 }",
+        "http-request return status 503 if { path /serving }",
         "stats enable",
         "stats uri /stats",
         "stats refresh 5s",
     ]
 
 
-def _frontend(cluster: Cluster, node: Node) -> list[str]:
+def _frontend(cluster: Cluster, node: Node, edge: Edge | None) -> list[str]:
     listens = (
         f"{cluster.vip}:{cluster.ingress_port}",
         *cluster.also,
@@ -130,8 +152,11 @@ def _frontend(cluster: Cluster, node: Node) -> list[str]:
     )
     return [
         "frontend public",
-        *(f"bind {listen}" for listen in listens),
+        *(f"bind {listen}{bind_options(edge) if edge else ''}" for listen in listens),
+        *(connections(edge.rates) if edge else ()),
         *_identity(),
+        *_paths(),
+        *((*security_headers(), *rate_limits(edge.rates)) if edge else ()),
         *_routing(),
     ]
 
@@ -152,13 +177,18 @@ def _identity() -> list[str]:
     ]
 
 
-def _routing() -> list[str]:
-    accounts = "^/(auth|v1/sessions|v1/keys)(/|$)|^/v1/(usage|quota)/?$"
+def _paths() -> list[str]:
     return [
         "# Decoded before it is judged: brokers decode too, and /%6detrics is /metrics.",
         "http-request set-var(txn.path) path,url_dec",
         "acl hidden var(txn.path) -m reg ^/+(internal|metrics)(/|$)",
         http_return(NOT_FOUND, "hidden"),
+    ]
+
+
+def _routing() -> list[str]:
+    accounts = "^/(auth|v1/sessions|v1/keys)(/|$)|^/v1/(usage|quota)/?$"
+    return [
         "acl of_job var(txn.path) -m beg /v1/jobs/",
         "acl of_completion var(txn.path) -m beg /v1/chat/completions/",
         "http-request set-var(txn.job) var(txn.path),field(4,/) if of_job",

@@ -35,6 +35,7 @@ class _Host(msgspec.Struct):
     okome_number: Annotated[int, msgspec.Meta(ge=1, le=99)]
     okome_log_tags: list[str] = []
     okome_engines: list[_Engine] = []
+    okome_vrrp_priority: Annotated[int, msgspec.Meta(ge=1, le=254)] | None = None
 
 
 class _Group(msgspec.Struct):
@@ -51,6 +52,10 @@ class _Vars(msgspec.Struct):
     okome_redis_port: Port
     okome_durability: Durability
     okome_ingress_also: list[str] = []
+    okome_ingress_tls: bool = False
+    okome_ingress_redirect_port: Port | None = None
+    okome_vrrp_id: Annotated[int, msgspec.Meta(ge=1, le=255)] | None = None
+    okome_vip_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
 
 
 class _All(msgspec.Struct):
@@ -94,6 +99,10 @@ def _build(parsed: _All) -> Cluster:
         stats_port=parsed.vars.okome_stats_port,
         durability=parsed.vars.okome_durability,
         redis_port=parsed.vars.okome_redis_port,
+        ingress_tls=parsed.vars.okome_ingress_tls,
+        redirect_port=parsed.vars.okome_ingress_redirect_port,
+        vrrp_id=parsed.vars.okome_vrrp_id,
+        vip_prefix=parsed.vars.okome_vip_prefix,
         nodes=tuple(sorted(nodes, key=lambda node: node.number)),
     )
 
@@ -126,6 +135,7 @@ def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
         port=port,
         log_tags=tuple(host.okome_log_tags),
         engines=engines,
+        vrrp_priority=host.okome_vrrp_priority,
     )
 
 
@@ -158,9 +168,22 @@ def _check(cluster: Cluster, path: Path) -> None:
     tags = cluster.log_tags()
     if len(set(tags)) != len(tags):
         refuse("okome_log_tags must be unique")
-    for fault in (_log_fault(cluster), _engine_fault(cluster)):
+    for fault in (_log_fault(cluster), _engine_fault(cluster), _vip_fault(cluster)):
         if fault:
             refuse(fault)
+
+
+def _vip_fault(cluster: Cluster) -> str | None:
+    """Who holds the VIP must be decided everywhere alike."""
+    if cluster.vrrp_id is None:
+        return None
+    held: dict[int | None, str] = {}
+    for node in cluster.role("ingress"):
+        if node.vrrp_priority is None:
+            return f"{node.name}: okome_vrrp_priority is needed where okome_vrrp_id is set"
+        if (other := held.setdefault(node.vrrp_priority, node.name)) != node.name:
+            return f"{node.name}: {other} has the same okome_vrrp_priority"
+    return None
 
 
 def _engine_fault(cluster: Cluster) -> str | None:

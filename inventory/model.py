@@ -55,6 +55,7 @@ class Node:
     port: int
     log_tags: tuple[str, ...] = ()
     engines: tuple[EngineSpec, ...] = ()
+    vrrp_priority: int | None = None
 
     @property
     def workers(self) -> int:
@@ -88,7 +89,12 @@ class LogStore:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The whole cluster. `also` are further `address:port` pairs the ingress listens on."""
+    """The whole cluster. `also` are further `address:port` pairs the ingress listens on.
+
+    With `ingress_tls` it speaks TLS at its port, and at `redirect_port` says so. `vrrp_id` is
+    the router id by which the ingress nodes agree who holds the VIP, None where one address
+    is simply there; `vip_prefix` is the length of its network's prefix.
+    """
 
     name: str
     vip: str
@@ -98,6 +104,10 @@ class Cluster:
     durability: Durability
     nodes: tuple[Node, ...]
     redis_port: int = 6379
+    ingress_tls: bool = False
+    redirect_port: int | None = None
+    vrrp_id: int | None = None
+    vip_prefix: int = 24
 
     def role(self, role: Role) -> tuple[Node, ...]:
         """The nodes of a role, in order of number."""
@@ -119,7 +129,9 @@ class Cluster:
     @property
     def url(self) -> str:
         """Base URL of the ingress at the VIP."""
-        return f"http://{self.vip}:{self.ingress_port}"
+        scheme, usual = ("https", 443) if self.ingress_tls else ("http", 80)
+        port = "" if self.ingress_port == usual else f":{self.ingress_port}"
+        return f"{scheme}://{self.vip}{port}"
 
     def log_tag(self, number: int, worker: int) -> str | None:
         """Hash tag of worker `worker` on stream node `number`, or None when there is no such."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from okome.admin import engines, keys, logins, policies, quotas, reports, users
+from okome.deploy import options as deploy
 
 app = typer.Typer(
     name="okome",
@@ -27,6 +28,7 @@ redis_app = typer.Typer(
     help="The log's Redis Cluster, where the durability is `replicated`.", no_args_is_help=True
 )
 app.add_typer(redis_app, name="redis")
+app.add_typer(deploy.ingress_app, name="ingress")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")
@@ -206,6 +208,9 @@ def settings(
 
 app.command()(reports.usage)
 app.command()(reports.audit)
+app.command()(deploy.bundle)
+app.command()(deploy.secrets)
+app.command()(deploy.verify)
 
 
 @redis_app.command("config")

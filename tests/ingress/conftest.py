@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from ingress.edge import Edge
 from ingress.haproxy import Limits, render
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
@@ -29,6 +32,7 @@ class Ingress:
     http: httpx.AsyncClient
     brokers: dict[str, Upstream]
     control: Upstream
+    verify: ssl.SSLContext
 
     async def server_of(self, path: str, **headers: str) -> str:
         """Name of the upstream that answers `path`."""
@@ -55,15 +59,26 @@ class Ingress:
 
 @pytest.fixture
 async def ingress(tmp_path: Path) -> AsyncIterator[Ingress]:
+    async with serving(tmp_path, LOCAL.read_text(encoding="utf-8")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path, text: str, edge: Edge | None = None, verify: ssl.SSLContext | None = None
+) -> AsyncIterator[Ingress]:
+    """A HAProxy of the inventory `text` moved to the tests' network; `verify`: how its
+    certificate is believed."""
     program = find_program("haproxy", os.environ)
     if program is None:
         pytest.skip("haproxy is not installed")
     inventory = tmp_path / "inventory.yml"
-    text = LOCAL.read_text(encoding="utf-8").replace("127.86.0.", NET)
+    text = text.replace("127.86.0.", NET)
     inventory.write_text(text.replace("127.0.0.1:8080", f"{NET}1:8081"), encoding="utf-8")
     cluster = load_cluster(inventory)
     config = tmp_path / "haproxy.cfg"
-    config.write_text(render(cluster, cluster.role("ingress")[0], Limits(600)), encoding="utf-8")
+    node = cluster.role("ingress")[0]
+    config.write_text(render(cluster, node, Limits(600), edge=edge), encoding="utf-8")
     brokers = {
         f"n{node.number:02d}w0": Upstream(f"n{node.number:02d}w0", node.address, node.port)
         for node in cluster.role("stream")
@@ -74,10 +89,11 @@ async def ingress(tmp_path: Path) -> AsyncIterator[Ingress]:
         await upstream.start()
     haproxy = await asyncio.create_subprocess_exec(program, "-db", "-q", "-f", str(config))
     try:
-        async with httpx.AsyncClient(base_url=cluster.url, trust_env=False) as http:
+        verify = verify or ssl.create_default_context()
+        async with httpx.AsyncClient(base_url=cluster.url, trust_env=False, verify=verify) as http:
             await eventually_async(lambda: _answers(http))
             http.cookies.clear()
-            yield Ingress(cluster, http, brokers, control)
+            yield Ingress(cluster, http, brokers, control, verify)
     finally:
         haproxy.kill()
         await haproxy.wait()

@@ -1,0 +1,136 @@
+"""Does a deployed cluster do what it is for? Asked as a client asks, through its VIP."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from inventory.model import Cluster
+from okome.credentials import read_api_key
+from okome.errors import OkomeError
+
+_TIMEOUT_S = 30.0
+_QUESTION = {"messages": [{"role": "user", "content": "Name the colours of the rainbow."}]}
+_TOKENS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """How the cluster is reached: `http` goes to the VIP and believes its authority."""
+
+    cluster: Cluster
+    http: httpx.Client
+    key: str
+
+    @property
+    def model(self) -> str:
+        """One that it serves."""
+        return self.cluster.role("core_gpu")[0].engines[0].model
+
+
+def verify(cluster: Cluster, secrets: Path, report: Callable[[str], None]) -> None:
+    """Runs every check. Raises OkomeError naming the first that fails."""
+    key = read_api_key(secrets / "credentials")
+    context = ssl.create_default_context(cafile=str(secrets / "authority/certificate.pem"))
+    with httpx.Client(
+        base_url=cluster.url,
+        verify=context,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=_TIMEOUT_S,
+        trust_env=False,
+    ) as http:
+        site = Site(cluster, http, key)
+        for check in CHECKS:
+            try:
+                said = check(site)
+            except httpx.HTTPError as error:
+                raise OkomeError(f"{_title(check)}: {type(error).__name__}: {error}") from error
+            report(f"{_title(check)}: {said}")
+
+
+def page(site: Site) -> str:
+    """the chat page loads"""
+    answer = site.http.get("/", headers={"Authorization": ""})
+    _expect("the chat page", answer, 200)
+    if "<html" not in answer.text:
+        raise OkomeError("the chat page: what is at / is no page")
+    return f"{len(answer.content)} bytes"
+
+
+def hidden(site: Site) -> str:
+    """what is internal cannot be reached"""
+    paths = ("/metrics", "/internal/v1/policy", "/%69nternal/v1/policy", "//metrics")
+    for path in paths:
+        # Whole, because httpx would take the name of a host out of `//metrics`.
+        _expect(path, site.http.get(f"{site.cluster.url}{path}"), 404)
+    return f"{len(paths)} paths are 404"
+
+
+def redirect(site: Site) -> str:
+    """plain HTTP leads to TLS"""
+    port = site.cluster.redirect_port
+    if port is None:
+        return "not asked for"
+    url = f"http://{site.cluster.vip}:{port}/"
+    _expect(url, site.http.get(url, headers={"Authorization": ""}), 308)
+    return "308"
+
+
+def completion(site: Site) -> str:
+    """a chat completion streams to its end"""
+    body = {**_QUESTION, "model": site.model, "max_tokens": _TOKENS, "stream": True}
+    with site.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        _expect("/v1/chat/completions", answer, 200)
+        lines = [line for line in answer.iter_lines() if line.startswith("data:")]
+        node = answer.headers.get("X-Okome-Node", "?")
+    if not lines or lines[-1] != "data: [DONE]":
+        raise OkomeError(f"a chat completion: it ended without [DONE] after {len(lines)} chunks")
+    return f"{len(lines)} chunks from {node}"
+
+
+def resumption(site: Site) -> str:
+    """a stream goes on at another broker, with the same bytes"""
+    body = {**_QUESTION, "model": site.model, "max_tokens": _TOKENS}
+    made = site.http.post("/v1/jobs", json=body)
+    _expect("/v1/jobs", made, 202)
+    job = made.json()["job_id"]
+    whole = list(_events(site, f"/v1/stream?job_id={job}"))
+    half = len(whole) // 2
+    home = int(job[1:3])
+    (other, *_) = (node for node in site.cluster.role("stream") if node.number != home)
+    url = f"http://{other.address}:{other.port}/v1/stream?job_id={job}"
+    rest = list(_events(site, url, cursor=half))
+    if rest != whole[half:] or "job_complete" not in whole[-1]:
+        raise OkomeError(f"a stream that goes on at {other.name} differs from the one before")
+    return f"{len(rest)} of {len(whole)} events again from {other.name}"
+
+
+CHECKS: tuple[Callable[[Site], str], ...] = (page, hidden, redirect, completion, resumption)
+
+
+def _events(site: Site, url: str, cursor: int = 0) -> Iterator[str]:
+    headers = {"Last-Event-ID": str(cursor), "Accept": "text/event-stream"}
+    with site.http.stream("GET", url, headers=headers) as answer:
+        _expect(url, answer, 200)
+        block: list[str] = []
+        for line in answer.iter_lines():
+            if line.startswith((":", "retry:")):
+                continue
+            if line:
+                block.append(line)
+            elif block:
+                yield "\n".join(block)
+                block = []
+
+
+def _expect(what: str, answer: httpx.Response, status: int) -> None:
+    if answer.status_code != status:
+        raise OkomeError(f"{what}: answer {answer.status_code}, expected {status}")
+
+
+def _title(check: Callable[[Site], str]) -> str:
+    return check.__doc__ or ""

@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""Ansible module: is this host fit for its part? Changes nothing, needs only Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+DOCUMENTATION = """
+module: okome_preflight
+short_description: Looks for what would keep a deployment from succeeding
+description: Returns what is wrong with the host and how to mend it. Changes nothing.
+options:
+  ports: {description: TCP ports that must be free or ours, type: list, elements: int}
+  memory_mb: {description: Least memory of the machine, type: int}
+  disk_mb: {description: Least free space below /opt and /var, type: int}
+  began: {description: The clock of the machine that asks, given back, type: float}
+author: [OKOME]
+"""
+EXAMPLES = """
+- name: Look
+  okome_preflight: {ports: [8100], memory_mb: 1000, disk_mb: 1000}
+"""
+RETURN = """
+findings: {description: A list of finding and remedy, returned: always, type: list}
+time: {description: The host's clock in seconds since 1970, returned: always, type: float}
+"""
+
+SYSTEMS = {("debian", "12"), ("ubuntu", "24.04")}
+PYTHON = (3, 11)
+OURS = ("okome-", "haproxy.service")
+LISTENING = "0A"
+
+
+def system_fault(release: str) -> tuple[str, str] | None:
+    """By the text of /etc/os-release."""
+    lines = (line.partition("=") for line in release.splitlines())
+    said = {name: value.strip("\"'") for name, _, value in lines}
+    if (said.get("ID"), said.get("VERSION_ID")) in SYSTEMS:
+        return None
+    name = said.get("PRETTY_NAME", "an unknown system")
+    return f"it runs {name}", "install Debian 12 or Ubuntu 24.04"
+
+
+def memory_fault(meminfo: str, least_mb: int) -> tuple[str, str] | None:
+    """By the text of /proc/meminfo."""
+    total = next(int(line.split()[1]) for line in meminfo.splitlines() if "MemTotal" in line)
+    if total >= least_mb * 1024:
+        return None
+    return f"it has {total // 1024} MB of memory", f"{least_mb} MB are needed for its role"
+
+
+def listening(table: str, ports: list[int]) -> dict[int, str]:
+    """Port -> inode of a listening socket, by the text of /proc/net/tcp or tcp6."""
+    found = {}
+    for fields in map(str.split, table.splitlines()[1:]):
+        port = int(fields[1].rpartition(":")[2], 16)
+        if fields[3] == LISTENING and port in ports:
+            found[port] = fields[9]
+    return found
+
+
+def unit_of(cgroup: str) -> str:
+    """The systemd unit of a process, by the text of its /proc/PID/cgroup."""
+    names = [part for line in cgroup.splitlines() for part in line.split("/")]
+    return next((name for name in reversed(names) if name.endswith(".service")), "no unit")
+
+
+def port_faults(ports: list[int]) -> list[tuple[str, str]]:
+    """One for each port that a process has which is not ours."""
+    taken: dict[int, str] = {}
+    for name in ("tcp", "tcp6"):
+        path = Path("/proc/net") / name
+        if path.exists():
+            taken.update(listening(path.read_text(), ports))
+    owners = _owners(set(taken.values())) if taken else {}
+    faults = []
+    for port, inode in sorted(taken.items()):
+        unit = owners.get(inode, "a process of the machine's")
+        if not unit.startswith(OURS):
+            remedy = f"stop it (systemctl disable --now {unit})"
+            faults.append((f"port {port} is taken by {unit}", remedy))
+    return faults
+
+
+def _owners(inodes: set[str]) -> dict[str, str]:
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    owners = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            for entry in (process / "fd").iterdir():
+                inode = wanted.get(os.readlink(entry))
+                if inode:
+                    owners[inode] = unit_of((process / "cgroup").read_text())
+        except OSError:  # it has ended meanwhile
+            continue
+    return owners
+
+
+def disk_faults(least_mb: int) -> list[tuple[str, str]]:
+    """One for each of the places that has too little room."""
+    faults = []
+    for place in ("/opt", "/var/lib"):
+        free = shutil.disk_usage(place).free >> 20
+        if free < least_mb:
+            faults.append((f"{place} has {free} MB left", f"make room for {least_mb} MB"))
+    return faults
+
+
+def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[dict[str, str]]:
+    """Everything that is wrong."""
+    found = [
+        system_fault(Path("/etc/os-release").read_text()),
+        memory_fault(Path("/proc/meminfo").read_text(), memory_mb),
+        *disk_faults(disk_mb),
+        *port_faults(ports),
+    ]
+    if sys.version_info < PYTHON:
+        running = ".".join(map(str, sys.version_info[:3]))
+        found.append((f"its Python is {running}", "Python 3.11 or later is needed"))
+    return [{"finding": fault[0], "remedy": fault[1]} for fault in found if fault]
+
+
+def main() -> None:
+    """As Ansible calls it."""
+    from ansible.module_utils.basic import AnsibleModule
+
+    module = AnsibleModule(
+        {
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "memory_mb": {"type": "int", "default": 0},
+            "disk_mb": {"type": "int", "default": 0},
+            "began": {"type": "float", "default": 0.0},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    findings = examine(asked["ports"], asked["memory_mb"], asked["disk_mb"])
+    clocks = {"time": time.time(), "began": asked["began"]}
+    module.exit_json(changed=False, findings=findings, **clocks)
+
+
+if __name__ == "__main__":
+    main()
