@@ -25,7 +25,7 @@ EXAMPLES = """
   okome_preflight: {ports: [8100], memory_mb: 1000, disk_mb: 1000}
 """
 RETURN = """
-findings: {description: A list of finding and remedy, returned: always, type: list}
+findings: {description: "Each what is wrong, and how to mend it", returned: always, type: list}
 time: {description: The host's clock in seconds since 1970, returned: always, type: float}
 """
 
@@ -110,8 +110,8 @@ def disk_faults(least_mb: int) -> list[tuple[str, str]]:
     return faults
 
 
-def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[dict[str, str]]:
-    """Everything that is wrong."""
+def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[str]:
+    """Everything that is wrong, each with how to mend it."""
     found = [
         system_fault(Path("/etc/os-release").read_text()),
         memory_fault(Path("/proc/meminfo").read_text(), memory_mb),
@@ -121,7 +121,7 @@ def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[dict[str, st
     if sys.version_info < PYTHON:
         running = ".".join(map(str, sys.version_info[:3]))
         found.append((f"its Python is {running}", "Python 3.11 or later is needed"))
-    return [{"finding": fault[0], "remedy": fault[1]} for fault in found if fault]
+    return ["; ".join(fault) for fault in found if fault]
 
 
 def main() -> None:

@@ -61,3 +61,14 @@ def test_a_process_is_named_by_its_unit(preflight: ModuleType) -> None:
 
     assert preflight.unit_of(mixed) == "okome-broker-0.service"
     assert preflight.unit_of("0::/user.slice/session-1.scope\n") == "no unit"
+
+
+def test_what_is_wrong_is_told_with_its_remedy(
+    preflight: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "system_fault", lambda _: ("it runs CP/M", "install Debian 12"))
+
+    found = preflight.examine([], 0, 1 << 40)
+
+    assert found[0] == "it runs CP/M; install Debian 12"
+    assert [line.split(" has ")[0] for line in found[1:]] == ["/opt", "/var/lib"]
