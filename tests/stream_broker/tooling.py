@@ -6,9 +6,14 @@ from typing import Any
 
 import msgspec
 
-from contracts.grants import Grant
+from contracts.grants import Grant, Usage
+from stream_broker.engines.deltas import Failure, Finish, ToolCall
+from stream_broker.events import Event
 from stream_broker.record import JobHead
 from tests.stream_broker.building import grant, head
+
+DONE = Finish("tool_calls", Usage(prompt_tokens=10, completion_tokens=5))
+DEATH = Failure("engine_truncated", "The engine died.")
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -31,3 +36,16 @@ def tooled(
     if own:
         members["tools"] = [schema(name) for name in own]
     return head(durability="none", grant=granted(*names, **changes), call=members)
+
+
+def call(number: int, name: str = "time", arguments: str = "{}") -> ToolCall:
+    return ToolCall(f"c{number}", name, arguments)
+
+
+def names(events: list[Event]) -> list[str]:
+    return [event.name for event in events]
+
+
+def results(events: list[Event]) -> list[tuple[str, bool, str]]:
+    bodies = [event.body() for event in events if event.name == "tool_result"]
+    return [(body["name"], body["ok"], body["content"]) for body in bodies]
