@@ -99,15 +99,17 @@ def is_llamacpp(props: bytes | None) -> bool:
 
 
 def powers_of_props(props: bytes) -> Powers:
-    """What llama.cpp says of the template and the projector that it was given."""
+    """What llama.cpp says of the template and the projector that it was given.
+
+    A template without tools is no refusal: llama.cpp then describes them in a form of its own
+    (measured: xllamacpp 2026.10 takes them for SmolLM2, whose template has none).
+    """
     described = _object(props)
     known: dict[str, bool] = {}
     can = _member(described.get("chat_template_caps"), "supports_tools")
     template = described.get("chat_template")
-    if isinstance(can, bool):
-        known["tools"] = can
-    elif isinstance(template, str):
-        known["tools"] = "tools" in template
+    if can is True or (can is None and isinstance(template, str) and "tools" in template):
+        known["tools"] = True
     if isinstance(template, str):
         known["reasoning"] = "<think>" in template
     sees = _member(described.get("modalities"), "vision")

@@ -110,6 +110,7 @@ def place(
     best = [c for c in usable if _class(c) == first] if len(usable) > 1 else usable
     chosen, reason = _choose(best, job.affinity, last_url)
     others = [c.target for c in usable if c is not chosen and c.condition != "trial"]
+    others += [c.target for c in _doubtful(job, candidates) if c not in usable]
     if chosen.condition in _SUSPECT:
         reason = "last_resort"
     elif chosen.rank > min(c.rank for c in usable):
@@ -153,6 +154,18 @@ def _up(model: str, candidates: list[Candidate]) -> list[Candidate]:
         detail = _OUT.get(why.pop(), _DOWN) if len(why) == 1 else _DOWN
         raise ProblemError("no_engine", detail.format(model=model))
     return found
+
+
+def _doubtful(job: Job, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Who is asked when all others have failed a job: its answers are as good as any while it
+    is up, and to try it is better than to end the job."""
+    return [
+        c
+        for c in candidates
+        if c.condition == "flapping"
+        and not any(need in c.powers.unable for need in job.needs)
+        and (job.prompt_tokens is None or c.context is None or job.prompt_tokens + 1 <= c.context)
+    ]
 
 
 def _class(candidate: Candidate) -> tuple[int, int]:

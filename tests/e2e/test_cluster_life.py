@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.cluster
 
-ROLES = {"ingress", "stream", "control", "core_gpu", "redis"}
+ROLES = {"ingress", "stream", "control", "core_gpu", "redis", "cache"}
 
 
 def test_status_says_what_scripts_rely_on(cluster: Cluster) -> None:

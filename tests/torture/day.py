@@ -150,7 +150,7 @@ class Day:
         dice = self._random
         user = dice.randrange(self._options.users)
         (way,) = dice.choices(list(_SHARES), list(_SHARES.values()))
-        prompt, generated = dice.randint(5, 3000), dice.randint(0, 800)
+        prompt, generated = dice.randint(5, 2000), dice.randint(0, 800)
         began = self._now()
         grant = await self._granted(brokers[0], user, prompt)
         flight = dice.randint(0, IN_FLIGHT) if way in _COUNTED_BY_THE_BROKER else 0

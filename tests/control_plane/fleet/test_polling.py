@@ -183,14 +183,17 @@ async def test_llamacpp_tells_of_its_template_and_its_slots() -> None:
         "total_slots": 4,
         "default_generation_settings": {"n_ctx": 512},
         "chat_template_caps": {"supports_tools": False},
+        "modalities": {"vision": False},
         "chat_template": "",
     }
     engine = FakeEngine(vllm() | {"/props": replied(props)})
     async with watching(("vllm", engine)) as watched:
         server = watched.fleet.servers[engine.url]
         await eventually_async(lambda: server.offer.slots == 4 and server.powers)
-        with pytest.raises(ProblemError, match="cannot call tools"):
-            watched.ask(needs=("tools",))
+        with pytest.raises(ProblemError, match="cannot see images"):
+            watched.ask(needs=("vision",))
+        # It describes tools in a form of its own where its template has none.
+        assert watched.ask(needs=("tools",)) == [engine.url]
         with pytest.raises(ProblemError, match="takes 512"):
             watched.ask(prompt_tokens=512)
 

@@ -55,7 +55,7 @@ def test_llamacpp_tells_its_slots_and_answers_to_any_name() -> None:
     models = {"data": [{"id": "smollm2:135m", "meta": {"n_ctx": 2048}}]}
     assert r.offer_of_openai(encoded(models), encoded(PROPS)) == Offer(None, None, {"": 2048}, 8)
     assert r.powers_of_props(encoded(PROPS)) == Powers(
-        frozenset(), frozenset({"tools", "reasoning", "vision"})
+        frozenset(), frozenset({"reasoning", "vision"})
     )
     template = {"total_slots": 1, "chat_template": "{% if tools %}…{% endif %}<think>"}
     assert r.powers_of_props(encoded(template)).able == {"tools", "reasoning"}
