@@ -188,14 +188,19 @@ class Server:
             await self._whole(writer, {})
         elif path == b"/v1/models":
             await self._whole(writer, {"object": "list", "data": [{"id": MODEL}]})
-        else:
+        elif path.endswith(b"/v1/chat/completions"):
             await self._stream(Answer(json.loads(body), self._rate), reader, writer)
             return False
+        else:
+            await self._whole(writer, {"detail": "Not Found"}, b"404 Not Found")
         return True
 
-    async def _whole(self, writer: asyncio.StreamWriter, value: object) -> None:
+    async def _whole(
+        self, writer: asyncio.StreamWriter, value: object, status: bytes = b"200 OK"
+    ) -> None:
         text = json.dumps(value).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        head = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(text))
+        writer.write(head + text)
         await writer.drain()
 
     async def _stream(
