@@ -13,6 +13,7 @@ from okome.errors import OkomeError
 from okome.model import ensure_model
 from okome.paths import cache_dir
 from tests.support.cluster import Cluster
+from tests.support.nets import own_octet
 
 
 def reason_without_engine() -> str | None:
@@ -32,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := reason_without_engine():
         pytest.skip(reason)
     # The third octet keeps two test runs on one machine apart.
-    running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{os.getpid() % 250}.")
+    running = Cluster(tmp_path_factory.mktemp("cluster"), f"127.87.{own_octet()}.")
     try:
         # Keep-alives are to be seen in every long pause, not only after 15 s.
         running.up("--set", "heartbeat=2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +16,7 @@ from tests.e2e.wire import Block
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
 from tests.support.fast_engine import MODEL, FastEngine, text
+from tests.support.nets import own_octet
 
 NODE = "okome-node-03"
 RECEIVE_BUFFER = 4096
@@ -27,7 +27,7 @@ SEND_TIMEOUT = 1
 @contextmanager
 def fast(directory: Path, net: str, **settings: int) -> Iterator[Cluster]:
     """A cluster whose engine answers at once; `settings` beside those that it needs."""
-    running = Cluster(directory, f"{net}.{os.getpid() % 250}.")
+    running = Cluster(directory, f"{net}.{own_octet()}.")
     settings |= {"streams_per_user": 1000, "max_tokens": 10_000}
     assignments = [word for pair in settings.items() for word in ("--set", "{}={}".format(*pair))]
     with FastEngine() as engine:

@@ -22,6 +22,7 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import MODEL, Reader, numbered
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 
 pytestmark = pytest.mark.cluster
 
@@ -35,7 +36,7 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of its own, whose brokers go on alone for seconds in place of minutes."""
     if reason := reason_without_engine():
         pytest.skip(reason)
-    cluster = Cluster(tmp_path_factory.mktemp("away"), f"127.89.{os.getpid() % 250}.")
+    cluster = Cluster(tmp_path_factory.mktemp("away"), f"127.89.{own_octet()}.")
     settings = {
         "degraded_for": DEGRADED_FOR,
         "policy_poll": 0.5,

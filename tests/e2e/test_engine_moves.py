@@ -14,6 +14,7 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import MODEL, STORY, Reader, blocks, numbered, start
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
+from tests.support.nets import own_octet
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +26,7 @@ def duo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of its own with two core GPU nodes, for this file only."""
     if reason := reason_without_engine():
         pytest.skip(reason)
-    cluster = Cluster(tmp_path_factory.mktemp("duo"), f"127.88.{os.getpid() % 250}.")
+    cluster = Cluster(tmp_path_factory.mktemp("duo"), f"127.88.{own_octet()}.")
     content = yaml.safe_load(cluster.inventory.read_text(encoding="utf-8"))
     hosts = content["all"]["children"]["core_gpu"]["hosts"]
     hosts[SECOND] = hosts[FIRST] | {"ansible_host": f"{cluster.net}31", "okome_number": 31}

@@ -6,7 +6,6 @@ Synthetic engines whose text counts: a token that is lost or repeated shows in i
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import yaml
 from tests.e2e.wire import Block, Reader
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 from tests.support.synthetic_engine import MODEL, SyntheticEngine, words
 
 pytestmark = pytest.mark.cluster
@@ -102,7 +102,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("engines")
-    cluster = Cluster(directory, f"127.91.{os.getpid() % 250}.")
+    cluster = Cluster(directory, f"127.91.{own_octet()}.")
     policy = directory / "policy.yml"
     policy.write_text(yaml.safe_dump(POLICY), encoding="utf-8")
     with SyntheticEngine(40.0) as east, SyntheticEngine(40.0) as west, Liar() as liar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 import stream_broker
 from tests.support.cluster import Cluster
+from tests.support.nets import own_octet
 from tests.support.synthetic_engine import MODEL, SyntheticEngine
 
 pytestmark = pytest.mark.cluster
@@ -40,7 +40,7 @@ CALLS = SCHEMA.exclude(path="/v1/ws")
 def fuzzed() -> Iterator[dict[str, Any]]:
     """A cluster whose engine answers at once; what a call to it needs."""
     with tempfile.TemporaryDirectory(prefix="okome-fuzz-") as directory:
-        cluster = Cluster(Path(directory), f"127.92.{os.getpid() % 250}.")
+        cluster = Cluster(Path(directory), f"127.92.{own_octet()}.")
         with SyntheticEngine(5000.0) as engine:
             try:
                 cluster.up(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.e2e.wire import MODEL, Reader, numbered, start
 from tests.support.cluster import Cluster
+from tests.support.nets import own_octet
 from tests.support.ollama_wire import OllamaWire
 from tests.support.real_engine import RealEngine, reason_to_skip
 
@@ -31,7 +31,7 @@ def front() -> Iterator[OllamaWire]:
 def ollama_cluster(
     front: OllamaWire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    net = f"127.89.{os.getpid() % 250}."
+    net = f"127.89.{own_octet()}."
     running = Cluster(tmp_path_factory.mktemp("ollama"), net)
     try:
         running.up("--engine", front.url, "--kind", "ollama", "--model", MODEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import MODEL, Reader
 from tests.support.cluster import Cluster, CommandFailedError
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 
 pytestmark = pytest.mark.cluster
 
@@ -32,7 +32,7 @@ class Ruled(Cluster):
     """A cluster with a policy file of its own."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, f"127.84.{os.getpid() % 250}.")
+        super().__init__(directory, f"127.84.{own_octet()}.")
         self.policy = directory / "policy.yml"
         self.policy.write_text(POLICY)
 

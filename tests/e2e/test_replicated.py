@@ -15,6 +15,7 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import Reader, numbered, start
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
+from tests.support.nets import own_octet
 from tests.support.redis_server import reason_to_skip
 
 pytestmark = pytest.mark.cluster
@@ -29,7 +30,7 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(reason)
     running = Cluster(
         tmp_path_factory.mktemp("replicated"),
-        f"127.89.{os.getpid() % 250}.",
+        f"127.89.{own_octet()}.",
         source=LOCAL.with_name("local-replicated.yml"),
     )
     try:

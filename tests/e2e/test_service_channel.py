@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -13,6 +12,7 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import Reader, start
 from tests.support.authority import Authority
 from tests.support.cluster import Cluster
+from tests.support.nets import own_octet
 
 pytestmark = pytest.mark.cluster
 
@@ -22,7 +22,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of its own, whose credentials directory has certificates."""
     if reason := reason_without_engine():
         pytest.skip(reason)
-    cluster = Cluster(tmp_path_factory.mktemp("guarded"), f"127.84.{os.getpid() % 250}.")
+    cluster = Cluster(tmp_path_factory.mktemp("guarded"), f"127.84.{own_octet()}.")
     # One machine has one directory of credentials, so one certificate with every role.
     Authority().issue(
         cluster.paths.credentials,

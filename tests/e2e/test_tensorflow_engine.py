@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 from tests.e2e.wire import Block, Reader, numbered
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 from tests.support.tensorflow_wire import TensorFlowWire
 
 pytestmark = pytest.mark.cluster
@@ -29,7 +29,7 @@ def engine() -> Iterator[TensorFlowWire]:
 def predicting(
     engine: TensorFlowWire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    running = Cluster(tmp_path_factory.mktemp("tf"), f"127.91.{os.getpid() % 250}.")
+    running = Cluster(tmp_path_factory.mktemp("tf"), f"127.91.{own_octet()}.")
     try:
         running.up("--engine", engine.url, "--kind", "tf_serving", "--model", MODEL)
         yield running

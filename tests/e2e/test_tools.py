@@ -22,6 +22,7 @@ from tests.e2e.wire import Block, Reader, numbered
 from tests.page.chat import Chat, open_chat
 from tests.support.cluster import ROOT, Cluster
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 from tests.support.synthetic_engine import MODEL, SyntheticEngine
 
 pytestmark = pytest.mark.cluster
@@ -43,7 +44,7 @@ tools:
 def tooled() -> Iterator[Cluster]:
     """A cluster whose engine calls tools as the question says."""
     with tempfile.TemporaryDirectory(prefix="okome-tools-") as directory:
-        cluster = Cluster(Path(directory), f"127.95.{os.getpid() % 250}.")
+        cluster = Cluster(Path(directory), f"127.95.{own_octet()}.")
         with SyntheticEngine(500.0) as engine:
             try:
                 policy = Path(directory) / "policy.yml"

@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.wire import STORY, Block, Reader, numbered, start
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually, eventually_async
+from tests.support.nets import own_octet
 from tests.support.vllm_engine import MODEL, VllmEngine, reason_to_skip
 
 pytestmark = pytest.mark.cluster
@@ -29,7 +30,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmEngine]:
 
 @pytest.fixture(scope="module")
 def served(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    running = Cluster(tmp_path_factory.mktemp("served"), f"127.92.{os.getpid() % 250}.")
+    running = Cluster(tmp_path_factory.mktemp("served"), f"127.92.{own_octet()}.")
     try:
         running.up("--engine", engine.url, "--kind", "vllm", "--model", MODEL)
         yield running

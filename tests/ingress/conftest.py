@@ -20,8 +20,9 @@ from inventory.model import Cluster
 from okome.programs import find_program
 from tests.ingress.upstream import Upstream
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 
-NET = "127.88.0."
+NET = f"127.99.{own_octet()}."
 
 
 @dataclass

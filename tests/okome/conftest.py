@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from okome.paths import Paths
 from okome.plan import ProcessSpec
+from tests.support.nets import own_octet
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def make_spec(tmp_path: Path) -> MakeSpec:
     """A spec of a real, tiny HTTP server on an address of its own."""
 
     def make(name: str, number: int, code: str = SERVER, **changes: object) -> ProcessSpec:
-        address, port = f"127.90.{os.getpid() % 250}.{number}", 8100
+        address, port = f"127.90.{own_octet()}.{number}", 8100
         fields: dict[str, object] = {
             "name": name,
             "node": name,

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from okome.ports import taken
+from tests.support.nets import own_octet
 
-NET = f"127.94.{os.getpid() % 250}."
+NET = f"127.94.{own_octet()}."
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import pytest
 from okome.paths import locate
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
+from tests.support.nets import own_octet
 
-NET = f"127.92.{os.getpid() % 250}."
+NET = f"127.92.{own_octet()}."
 
 
 @pytest.fixture

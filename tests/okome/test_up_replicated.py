@@ -15,9 +15,10 @@ from inventory.load import LOCAL
 from tests.okome.test_up import engine, own_engine  # noqa: F401  # a fixture
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
+from tests.support.nets import own_octet
 from tests.support.redis_server import reason_to_skip
 
-NET = f"127.93.{os.getpid() % 250}."
+NET = f"127.93.{own_octet()}."
 HOME = "okome-node-03"
 
 

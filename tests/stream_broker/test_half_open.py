@@ -13,6 +13,7 @@ import pytest
 from stream_broker import connection as module
 from tests.stream_broker.served import serving
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 
 CLIENT = """
 import socket, sys
@@ -27,7 +28,7 @@ class Network:
     """A namespace behind a cable: `host` is this end, `inside` runs a program at the other."""
 
     def __init__(self) -> None:
-        number = os.getpid() % 250
+        number = own_octet()
         self.name = f"okome-{os.getpid()}"
         self.host = f"10.213.{number}.1"
         self._link = f"ok{os.getpid()}"

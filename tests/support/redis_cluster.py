@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from inventory.model import Cluster, LogStore
 from okome.redis_cluster import RedisCluster
 from okome.redis_config import render
 from tests.support.eventually import eventually
+from tests.support.nets import own_octet
 
 INVENTORY = LOCAL.with_name("local-replicated.yml")
 _FORM_S = 20.0
@@ -29,7 +29,7 @@ def free_net() -> str:
     """`127.x.y.` of which no address that the inventory uses has anybody at Redis's port."""
     # Two test runs on one machine begin at different ones.
     for count in range(250):
-        net = f"127.88.{(os.getpid() + count) % 250}."
+        net = f"127.98.{own_octet(count)}."
         if all(_free(net + str(last)) for last in (43, 44, 45, 46)):
             return net
     raise AssertionError("no free loopback net for a Redis Cluster")

@@ -11,6 +11,8 @@ object `{"script": [...]}` is obeyed instead, step by step, one chunk each:
 `{"rounds": [[...], [...]]}` has such a script for each round of tool calls; `echo` says what
 the tools have answered. Calls that follow each other in a script are one message's.
 
+Words come in bursts, as speculative decoding has them; `--steady` one by one, evenly.
+
     python -m tests.support.synthetic_engine --address 127.0.0.1 --port 8000 --rate 40
 """
 
@@ -43,8 +45,9 @@ _END = b"0\r\n\r\n"
 class SyntheticEngine(ServerProcess):
     """The engine in a process of its own."""
 
-    def __init__(self, rate: float = 40.0) -> None:
-        super().__init__("tests.support.synthetic_engine", "--rate", str(rate))
+    def __init__(self, rate: float = 40.0, *, steady: bool = False) -> None:
+        rhythm = ["--steady"] if steady else []
+        super().__init__("tests.support.synthetic_engine", "--rate", str(rate), *rhythm)
 
 
 class EngineCutError(Exception):
@@ -69,9 +72,10 @@ def tokens_of(text: str) -> int:
 class Answer:
     """One completion, as the request asks for it."""
 
-    def __init__(self, body: dict[str, Any], rate: float) -> None:
+    def __init__(self, body: dict[str, Any], rate: float, most: int) -> None:
         self._body = body
         self._rate = rate
+        self._most = most
         messages = body["messages"]
         last = messages[-1]
         self.prefix = str(last["content"]) if last["role"] == "assistant" else ""
@@ -99,8 +103,7 @@ class Answer:
         begun = len(self.prefix.split()) if self.continues else 0
         left = int(self._body.get("max_tokens") or 16)
         while left:
-            # Bursts, as speculative decoding has them; the mean is the rate.
-            burst = min(left, random.randint(1, max(1, round(2 * self._rate * _TICK_S))))
+            burst = min(left, random.randint(1, self._most))
             for _ in range(burst):
                 self.produced += 1
                 yield self._chunk({"content": word(begun + self.produced)})
@@ -164,8 +167,9 @@ def _script(asked: str, rounds: int) -> list[dict[str, Any]] | None:
 class Server:
     """HTTP as far as brokers and control planes use it."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, steady: bool) -> None:
         self._rate = rate
+        self._most = 1 if steady else max(1, round(2 * rate * _TICK_S))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
@@ -189,7 +193,7 @@ class Server:
         elif path == b"/v1/models":
             await self._whole(writer, {"object": "list", "data": [{"id": MODEL}]})
         elif path.endswith(b"/v1/chat/completions"):
-            await self._stream(Answer(json.loads(body), self._rate), reader, writer)
+            await self._stream(Answer(json.loads(body), self._rate, self._most), reader, writer)
             return False
         else:
             await self._whole(writer, {"detail": "Not Found"}, b"404 Not Found")
@@ -228,11 +232,12 @@ class Server:
         await writer.drain()
 
 
-async def serve(address: str, port: int, rate: float, ready_fd: int | None) -> None:
+async def serve(arguments: argparse.Namespace) -> None:
     """Serves until it is killed."""
-    server = await asyncio.start_server(Server(rate).serve, address, port, backlog=1024)
-    if ready_fd is not None:
-        os.write(ready_fd, b"1")
+    serving = Server(arguments.rate, arguments.steady).serve
+    server = await asyncio.start_server(serving, arguments.address, arguments.port, backlog=1024)
+    if arguments.ready_fd is not None:
+        os.write(arguments.ready_fd, b"1")
     async with server:
         await server.serve_forever()
 
@@ -248,12 +253,13 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--rate", type=float, default=40.0, help="tokens a second and stream")
+    parser.add_argument("--steady", action="store_true", help="one by one, no bursts")
     parser.add_argument("--ready-fd", type=int)
     arguments = parser.parse_args()
     if arguments.ready_fd is not None:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(arguments.address, arguments.port, arguments.rate, arguments.ready_fd))
+        asyncio.run(serve(arguments))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 from inventory.load import LOCAL
 from tests.support.cluster import Cluster
+from tests.support.nets import own_octet
 from tests.support.synthetic_engine import MODEL, SyntheticEngine
 
 # Every client is the same user; logs are looked at when all is over.
@@ -19,24 +19,29 @@ SETTINGS = ("streams_per_user=10000", "log_ttl=7200", "heartbeat=2")
 
 @contextmanager
 def stage(
-    rate: float | None, *, replicated: bool = False, settings: Mapping[str, object] | None = None
+    rate: float | None = None,
+    *,
+    engine: SyntheticEngine | None = None,
+    replicated: bool = False,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[tuple[Cluster, Any]]:
     """A running cluster, and what kills its engine and starts it again.
 
-    `rate`: tokens a second of a synthetic engine; None for the embedded one, which the
-    supervisor itself starts again. `replicated`: its log is a Redis Cluster. `settings`: more
-    of them.
+    `rate`: tokens a second of a synthetic engine; without it `engine`, which is the caller's
+    to end, and without both the embedded one, which the supervisor itself starts again.
+    `replicated`: its log is a Redis Cluster. `settings`: more of them.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="okome-torture-"))
         source = LOCAL.with_name("local-replicated.yml") if replicated else LOCAL
-        net = f"127.92.{os.getpid() % 250}."
+        net = f"127.92.{own_octet()}."
         cluster = Cluster(Path(directory), net, source=source)
         wanted = [*SETTINGS, *(f"{name}={value}" for name, value in (settings or {}).items())]
         arguments = [part for setting in wanted for part in ("--set", setting)]
         kill = None
         if rate is not None:
             engine = stack.enter_context(SyntheticEngine(rate))
+        if engine is not None:
             arguments += ["--engine", engine.url, "--kind", "vllm", "--model", MODEL]
             kill = _killer(engine)
         stack.callback(cluster.down)
