@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-Role = Literal["broker", "ingress", "admin"]
+Role = Literal["broker", "ingress", "admin", "observer"]
 
 # What a certificate says -> what its owner is.
 ROLE_NAMES: Final[Mapping[str, Role]] = {
     "okome:broker": "broker",
     "okome:ingress": "ingress",
     "okome:admin": "admin",
+    "okome:observer": "observer",
 }
 
 

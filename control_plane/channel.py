@@ -4,6 +4,7 @@
     okome:broker              /internal
     okome:ingress             everything else, for its clients
     okome:admin               both
+    okome:observer            nothing but what each may
     each of them              /healthz, /readyz, /metrics
 
 It stands before the credentials that the routes ask for, not in their place.
@@ -29,7 +30,7 @@ EXTENSION: Final = "okome.roles"
 RELOAD_EVERY_S: Final = 10.0
 
 _OPERATIONS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-_EVERYONE: Final[frozenset[Role]] = frozenset({"broker", "ingress", "admin"})
+_EVERYONE: Final[frozenset[Role]] = frozenset({"broker", "ingress", "admin", "observer"})
 _INTERNAL: Final[frozenset[Role]] = frozenset({"broker", "admin"})
 _PUBLIC: Final[frozenset[Role]] = frozenset({"ingress", "admin"})
 

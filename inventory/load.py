@@ -36,6 +36,7 @@ class _Host(msgspec.Struct):
     okome_log_tags: list[str] = []
     okome_engines: list[_Engine] = []
     okome_vrrp_priority: Annotated[int, msgspec.Meta(ge=1, le=254)] | None = None
+    okome_gpu_exporter_port: Port | None = None
 
 
 class _Group(msgspec.Struct):
@@ -56,6 +57,8 @@ class _Vars(msgspec.Struct):
     okome_ingress_redirect_port: Port | None = None
     okome_vrrp_id: Annotated[int, msgspec.Meta(ge=1, le=255)] | None = None
     okome_vip_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
+    okome_prometheus_port: Port = 9090
+    okome_dash_port: Port = 3000
 
 
 class _All(msgspec.Struct):
@@ -103,6 +106,7 @@ def _build(parsed: _All) -> Cluster:
         redirect_port=parsed.vars.okome_ingress_redirect_port,
         vrrp_id=parsed.vars.okome_vrrp_id,
         vip_prefix=parsed.vars.okome_vip_prefix,
+        dash_port=parsed.vars.okome_dash_port,
         nodes=tuple(sorted(nodes, key=lambda node: node.number)),
     )
 
@@ -125,6 +129,7 @@ def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
         "control": common.okome_control_port,
         "redis": common.okome_redis_port,
         "cache": common.okome_redis_port,
+        "observability": common.okome_prometheus_port,
     }
     port = host.okome_engines[0].port if host.okome_engines else ports.get(role, 0)
     return Node(
@@ -136,6 +141,7 @@ def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
         log_tags=tuple(host.okome_log_tags),
         engines=engines,
         vrrp_priority=host.okome_vrrp_priority,
+        gpu_exporter_port=host.okome_gpu_exporter_port,
     )
 
 

@@ -45,7 +45,8 @@ class Node:
     """One machine (or, on one machine, one loopback address).
 
     `port` is the first port of its role; worker `i` of a stream node listens on
-    `port + i`. `log_tags` holds one Redis hash tag per worker.
+    `port + i`. `log_tags` holds one Redis hash tag per worker. `gpu_exporter_port`: where a
+    core GPU node tells of its GPU, if it does.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Node:
     log_tags: tuple[str, ...] = ()
     engines: tuple[EngineSpec, ...] = ()
     vrrp_priority: int | None = None
+    gpu_exporter_port: int | None = None
 
     @property
     def workers(self) -> int:
@@ -93,7 +95,8 @@ class Cluster:
 
     With `ingress_tls` it speaks TLS at its port, and at `redirect_port` says so. `vrrp_id` is
     the router id by which the ingress nodes agree who holds the VIP, None where one address
-    is simply there; `vip_prefix` is the length of its network's prefix.
+    is simply there; `vip_prefix` is the length of its network's prefix. The observability
+    nodes show their page at `dash_port`.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Cluster:
     redirect_port: int | None = None
     vrrp_id: int | None = None
     vip_prefix: int = 24
+    dash_port: int = 3000
 
     def role(self, role: Role) -> tuple[Node, ...]:
         """The nodes of a role, in order of number."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from okome.admin import engines, keys, logins, policies, quotas, reports, users
+from okome.deploy import observability
 from okome.deploy import options as deploy
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ redis_app = typer.Typer(
 )
 app.add_typer(redis_app, name="redis")
 app.add_typer(deploy.ingress_app, name="ingress")
+app.add_typer(observability.app, name="observability")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")

@@ -35,11 +35,13 @@ def parse_engine(url: str, kind: str, model: str, context: int) -> OwnEngine:
     return OwnEngine(kind=cast(OwnKind, kind), url=base, model=model, context=context)
 
 
-def derive(raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None) -> dict[str, Any]:
+def derive(
+    raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None, prometheus: bool = True
+) -> dict[str, Any]:
     """`raw` (a parsed inventory) without what is missing here and with the engine given.
 
     Without Redis nothing can keep a log beyond its broker: durability is `none`; and each
-    broker has the hot cache in its own memory only.
+    broker has the hot cache in its own memory only. Without Prometheus nobody observes.
     """
     groups = dict(raw["all"]["children"])
     variables = dict(raw["all"]["vars"])
@@ -48,6 +50,8 @@ def derive(raw: dict[str, Any], *, redis: bool, engine: OwnEngine | None) -> dic
         groups.pop("cache", None)
     if not redis or (variables["okome_durability"] == "local" and "redis" not in groups):
         variables["okome_durability"] = "none"
+    if not prometheus:
+        groups.pop("observability", None)
     if engine is not None:
         groups["core_gpu"] = {"hosts": _with_engine(groups, engine)}
     return {**raw, "all": {**raw["all"], "vars": variables, "children": groups}}

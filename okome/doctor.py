@@ -15,6 +15,7 @@ from okome.control import NotRunningError, ask
 from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import REQUIREMENT, SHA256, find_model, verify
+from okome.observing import spared
 from okome.paths import Paths, cache_dir, locate, make_private
 from okome.plan import Arguments, Programs, make_plan
 from okome.ports import taken
@@ -136,9 +137,12 @@ def _ports(cluster: Cluster, paths: Paths) -> Finding:
         pass
     except OkomeError as error:
         return Finding("ports", "bad", str(error))
-    programs = Programs(haproxy="haproxy", redis="redis-server", model=Path("model"))
+    every = Programs("haproxy", "redis-server", Path("model"), "prometheus")
+    programs, notes = spared(cluster, every)
     plan = make_plan(cluster, paths, programs, Arguments())
     busy = taken(listen for spec in plan for listen in spec.listens)
     if busy:
         return Finding("ports", "bad", busy[0])
+    if notes:
+        return Finding("ports", "lacking", notes[0])
     return Finding("ports", "ok", f"{cluster.url} and all others are free")

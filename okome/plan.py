@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from inventory.model import Cluster, LogStore, Node, Role
+from observability.scraping import Retention, arguments
 from okome.paths import Paths
 
 # A member of a Redis Cluster talks to the others at its port and this.
@@ -20,8 +21,11 @@ ENGINE_HEALTH = {
     "tf_serving": "/v1/models/{model}",
 }
 
+# Of Prometheus on one machine, in its own tongue; some 300 bytes a second were seen.
+RETENTION = Retention(days=2, megabytes=256)
+
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
-# the control plane after them, to take their settlements; the log last.
+# the control plane after them, to take their settlements; the log last, then who only looked on.
 STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis", "cache")
 
 
@@ -51,6 +55,7 @@ class Programs:
     haproxy: str | None
     redis: str | None
     model: Path | None
+    prometheus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,13 @@ def make_plan(
     scheme = "https" if tls else "http"
     plan += [_control(node, paths, arguments, scheme) for node in cluster.role("control")]
     plan += [_engine(node, paths, programs) for node in cluster.role("core_gpu")]
+    plan += [_prometheus(node, paths, programs) for node in observers(cluster, programs)]
     return plan
+
+
+def observers(cluster: Cluster, programs: Programs) -> tuple[Node, ...]:
+    """The nodes that look on."""
+    return cluster.role("observability") if programs.prometheus else ()
 
 
 def base_url(cluster: Cluster, programs: Programs) -> str:
@@ -239,4 +250,19 @@ def _engine(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
         if embedded
         else None,
         listens=(f"{node.address}:{node.port}",) if embedded else (),
+    )
+
+
+def _prometheus(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
+    directory, listen = paths.of_process(node.name), f"{node.address}:{node.port}"
+    flags = arguments(directory / "prometheus.yml", directory / "data", listen, RETENTION)
+    return ProcessSpec(
+        name=node.name,
+        node=node.name,
+        role="observability",
+        address=node.address,
+        port=node.port,
+        ready_url=f"http://{listen}/-/ready",
+        argv=(str(programs.prometheus), *flags),
+        listens=(listen,),
     )

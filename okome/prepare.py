@@ -20,6 +20,7 @@ from okome.derive import OwnEngine, derive, write_inventory
 from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import ensure_model
+from okome.observing import spared, write_prometheus
 from okome.paths import Paths, cache_dir, make_private, own_policy
 from okome.plan import (
     Arguments,
@@ -73,7 +74,10 @@ def prepare(
     settings = load_settings(options.assignments, environment, options.settings)
     for directory in (paths.state, paths.logs):
         make_private(directory)
-    programs = _programs(options, environment, report)
+    # Loaded as it is, so that a fault is told with the name of the user's own file.
+    programs, notes = spared(
+        load_cluster(options.inventory), _programs(options, environment, report)
+    )
     cluster = _write_inventory(options, paths, programs)
     policy = checked_policy(options, paths.inventory, environment)
     arguments = Arguments(options.settings, options.assignments, policy)
@@ -87,13 +91,14 @@ def prepare(
     _write_redis(cluster, paths)
     if programs.haproxy:
         _write_haproxy(cluster, paths, settings, programs.haproxy, tls)
+    write_prometheus(cluster, paths, programs, tls)
     return Launch(
         cluster=cluster,
         paths=paths,
         plan=plan,
         url=base_url(cluster, programs),
         browser_url=browser_url(cluster, programs),
-        lacking=lacking(environment),
+        lacking=[*lacking(environment), *notes],
     )
 
 
@@ -109,14 +114,18 @@ def _programs(
         haproxy=find_program("haproxy", environment),
         redis=find_program("redis-server", environment),
         model=model,
+        prometheus=find_program("prometheus", environment),
     )
 
 
 def _write_inventory(options: Options, paths: Paths, programs: Programs) -> Cluster:
-    # Loaded once as it is, so that a fault is told with the name of the user's own file.
-    load_cluster(options.inventory)
     raw = yaml.safe_load(options.inventory.read_text(encoding="utf-8"))
-    content = derive(raw, redis=programs.redis is not None, engine=options.engine)
+    content = derive(
+        raw,
+        redis=programs.redis is not None,
+        engine=options.engine,
+        prometheus=programs.prometheus is not None,
+    )
     write_inventory(content, options.inventory, paths.inventory)
     return load_cluster(paths.inventory)
 

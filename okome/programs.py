@@ -1,4 +1,4 @@
-"""The two programs of the distribution that the cluster uses when they are there."""
+"""The programs of the distribution that the cluster uses when they are there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ DISTRIBUTION = {
         "redis-server",
         "a log that outlives a broker: durability is `none`, "
         "a stream whose broker dies is lost and resumes on its home only",
+    ),
+    "prometheus": (
+        "prometheus",
+        "figures over time: no page of `okome dash`, no alerts; `okome top` works",
     ),
 }
 

@@ -51,6 +51,7 @@ PURE = [
     "inventory/members.py",
     "inventory/model.py",
     "inventory/slots.py",
+    "observability/scraping.py",
     "okome/backoff.py",
     "okome/banner.py",
     "okome/plan.py",

@@ -23,7 +23,12 @@ from okome.errors import OkomeError
 from okome.paths import make_private
 
 _VAULT = b"$ANSIBLE_VAULT"
-_ROLES = {"stream": "okome:broker", "ingress": "okome:ingress", "control": None}
+_ROLES = {
+    "stream": "okome:broker",
+    "ingress": "okome:ingress",
+    "observability": "okome:observer",
+    "control": None,
+}
 
 
 def ensure_secrets(cluster: Cluster, directory: Path, now: datetime.datetime) -> list[str]:

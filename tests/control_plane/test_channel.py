@@ -103,6 +103,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         ("okome:broker", 403, 200),
         ("okome:ingress", 200, 403),
         ("okome:admin", 200, 200),
+        ("okome:observer", 403, 403),
         ("okome:nobody", 403, 403),
     ],
 )
@@ -124,8 +125,9 @@ async def test_a_certificate_does_not_replace_the_credential(place: Place) -> No
 
 
 async def test_every_role_may_ask_how_it_is(place: Place) -> None:
-    for role in ("okome:broker", "okome:ingress", "okome:admin"):
+    for role in ("okome:broker", "okome:ingress", "okome:admin", "okome:observer"):
         assert (await place.ask_as(role, "/readyz")).status_code == 200
+        assert (await place.ask_as(role, "/metrics")).status_code == 200
     assert (await place.ask_as("okome:nobody", "/readyz")).status_code == 403
 
 
@@ -142,7 +144,7 @@ async def test_no_spelling_of_internal_is_the_ingress_s(place: Place, path: str)
         ("/internals", {"ingress", "admin"}),
         ("/", {"ingress", "admin"}),
         ("", {"ingress", "admin"}),
-        ("/metrics", {"broker", "ingress", "admin"}),
+        ("/metrics", {"broker", "ingress", "admin", "observer"}),
     ],
 )
 def test_who_may_ask_for_what(path: str, roles: set[str]) -> None:

@@ -14,7 +14,12 @@ from okome.errors import OkomeError
 from okome.paths import Paths
 from okome.plan import Arguments, Programs, base_url, browser_url, make_plan
 
-FULL = Programs(haproxy="/usr/sbin/haproxy", redis="/usr/bin/redis-server", model=Path("m.gguf"))
+FULL = Programs(
+    haproxy="/usr/sbin/haproxy",
+    redis="/usr/bin/redis-server",
+    model=Path("m.gguf"),
+    prometheus="/usr/bin/prometheus",
+)
 
 
 def test_a_full_machine_runs_every_role(paths: Paths) -> None:
@@ -22,9 +27,10 @@ def test_a_full_machine_runs_every_role(paths: Paths) -> None:
 
     assert [spec.role for spec in plan] == [
         "ingress", "stream", "stream", "stream", "stream", "redis", "cache", "control", "core_gpu",
+        "observability",
     ]  # fmt: skip
     assert all(spec.after == ("okome-redis",) for spec in plan if spec.role == "stream")
-    assert len({listen for spec in plan for listen in spec.listens}) == 12
+    assert len({listen for spec in plan for listen in spec.listens}) == 13
 
 
 def test_settings_reach_both_planes(paths: Paths, tmp_path: Path) -> None:
@@ -90,9 +96,10 @@ def test_an_engine_of_ones_own_takes_the_place_of_the_embedded_one(
     (spec,) = node.engines
     assert (spec.kind, spec.base_url, spec.model) == ("ollama", "http://10.0.0.9:11434", "qwen3:8b")
     plan = make_plan(cluster, paths, replace(FULL, model=None), Arguments())
-    assert plan[-1].argv is None
-    assert (plan[-1].address, plan[-1].port) == ("10.0.0.9", 11434)
-    assert plan[-1].ready_url == "http://10.0.0.9:11434/api/version"
+    own = next(spec for spec in plan if spec.role == "core_gpu")
+    assert own.argv is None
+    assert (own.address, own.port) == ("10.0.0.9", 11434)
+    assert own.ready_url == "http://10.0.0.9:11434/api/version"
 
 
 @pytest.mark.parametrize("url", ["10.0.0.9:8000", "ftp://x", "http://", "nonsense"])

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from okome.paths import locate
+from okome.programs import find_program
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
 from tests.support.nets import own_octet
@@ -87,6 +89,42 @@ def test_a_second_start_keeps_the_key(cluster: Cluster, own_engine: str) -> None
     cluster.down()
     cluster.up(*engine(own_engine))
     assert cluster.api_key == key
+
+
+def test_prometheus_asks_the_cluster_and_comes_back_when_it_is_killed(
+    cluster: Cluster, own_engine: str
+) -> None:
+    if find_program("prometheus", os.environ) is None:
+        pytest.skip("prometheus is not installed")
+    cluster.up(*engine(own_engine))
+    first = cluster.node("okome-node-09")
+    assert (first["role"], first["port"], first["healthy"]) == ("observability", 9090, True)
+    targets = f"http://{NET}49:9090/api/v1/targets"
+    asked = httpx.get(targets, trust_env=False).json()["data"]["activeTargets"]
+    assert {t["labels"]["job"] for t in asked} >= {"okome-broker", "okome-control", "haproxy"}
+
+    os.kill(first["pid"], signal.SIGKILL)
+
+    eventually(lambda: cluster.node("okome-node-09")["pid"] not in (first["pid"], None), within=15)
+    cluster.start("okome-node-09")
+    assert httpx.get(targets, trust_env=False).status_code == 200
+
+
+def test_a_prometheus_on_our_port_takes_nothing_but_figures(
+    cluster: Cluster, own_engine: str
+) -> None:
+    if find_program("prometheus", os.environ) is None:
+        pytest.skip("prometheus is not installed")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((f"{cluster.net}49", 9090))
+        other.listen()
+        said = cluster.up(*engine(own_engine))
+        doctor = json.loads(cluster.run("doctor", "--json").stdout)
+
+    assert f"no figures over time: {NET}49:9090 is in use by" in said
+    assert "observability" not in {node["role"] for node in cluster.status()["nodes"]}
+    assert doctor["ok"] is True
 
 
 def test_ctrl_c_ends_everything_in_the_foreground(cluster: Cluster, own_engine: str) -> None:

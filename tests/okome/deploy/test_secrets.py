@@ -82,7 +82,8 @@ def test_the_planes_can_use_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "role"), [("okome-node-03", "broker"), ("okome-node-01", "ingress")]
+    ("node", "role"),
+    [("okome-node-03", "broker"), ("okome-node-01", "ingress"), ("okome-node-09", "observer")],
 )
 def test_a_node_s_certificate_says_its_role(tmp_path: Path, node: str, role: str) -> None:
     ensure_secrets(CLUSTER, tmp_path / "s", NOW)
