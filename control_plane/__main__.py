@@ -25,11 +25,11 @@ from control_plane.app import build_app
 from control_plane.background import repeating
 from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
-from control_plane.faults import FaultsError
 from control_plane.logs import configure_logging
 from control_plane.policy_source import PolicySource
 from control_plane.store.database import Database, StoreError
 from control_plane.store.engines import sqlite_url
+from inventory.faults import FaultsError
 from inventory.load import InventoryError, load_cluster
 from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings

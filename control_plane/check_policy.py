@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from control_plane.faults import Fault, FaultsError
 from control_plane.policy_reading import read_file
 from control_plane.rulebook import Rulebook
+from inventory.faults import Fault, FaultsError
 from inventory.load import InventoryError, load_cluster
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from control_plane.faults import below
 from control_plane.policy_document import PolicyDocument
+from inventory.faults import below
 
 HIDDEN: Final = "…"
 _ABSENT: Final = object()

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from control_plane.faults import Fault, below, one_of
 from control_plane.json_schemas import schema_fault
 from control_plane.policy_document import HttpTool, McpTool, ModelRules, PolicyDocument
+from inventory.faults import Fault, below, one_of
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from control_plane.faults import Fault, FaultsError
+import msgspec
+
 from control_plane.policy_checks import Names, cross_faults
 from control_plane.policy_document import PolicyDocument
-from control_plane.policy_shape import WRONG, Shaper
 from control_plane.rulebook import engine_names
-from control_plane.yaml_tree import TEXT_MAX, Node, read_tree
+from inventory.faults import Fault, FaultsError
 from inventory.model import Cluster
+from inventory.shape import WRONG, Shaper
+from inventory.yaml_tree import TEXT_MAX, Node, read_tree
+
+
+class _PolicyShaper(Shaper):
+    def rest(self, part: type[msgspec.Struct], found: dict[str, Any], path: str) -> Any:
+        """Of the whole file what is sound, so that the rest can be checked too."""
+        return part(**({"version": 1, "models": {}} | found)) if path == "" else WRONG
 
 
 def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocument:
     """The document. `file` is what messages call it; without a `cluster` engines may have any
     name. Raises FaultsError."""
     root, faults = read_tree(text, file)
-    shaper = Shaper()
+    shaper = _PolicyShaper()
     document = shaper.shape(root, PolicyDocument, "")
     faults += shaper.faults
     if document is not WRONG:

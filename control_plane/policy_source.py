@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from control_plane.faults import FaultsError
 from control_plane.metrics import Metrics
 from control_plane.policy_document import PolicyDocument
 from control_plane.policy_reading import file_text, read_policy
 from control_plane.rulebook import Rulebook, derived_document
+from inventory.faults import FaultsError
 from inventory.model import Cluster
 
 log = logging.getLogger(__name__)

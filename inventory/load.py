@@ -1,24 +1,32 @@
-"""Reads an Ansible inventory into a typed `Cluster`, with one clear error per fault."""
+"""Reads an Ansible inventory into a typed `Cluster`, with every fault by its line."""
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import msgspec
-import yaml
 
 from contracts.grants import EngineKind
-from inventory.model import PRIMARIES_MIN, Cluster, Durability, EngineSpec, Node, Role
-from inventory.slots import slot_of
+from inventory.checks import cross_faults
+from inventory.faults import FaultsError
+from inventory.model import Cluster, Durability, EngineSpec, Node
+from inventory.shape import WRONG, Shaper
+from inventory.yaml_tree import Node as Tree
+from inventory.yaml_tree import read_tree
 
 LOCAL = Path(__file__).with_name("local.yml")
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class InventoryError(Exception):
-    """The inventory cannot be used; the message names file and place."""
+    """The inventory cannot be used; each of `lines` names file, line and place of a fault."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+        super().__init__("\n".join(self.lines))
 
 
 class _Engine(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,19 +78,48 @@ class _Inventory(msgspec.Struct):
     all: _All
 
 
+_OURS = [name for part in (_Host, _Vars) for name in part.__struct_fields__]
+# Close to one of ours, and read by playbooks alone.
+_OF_PLAYBOOKS = frozenset({"okome_core_gpu"})
+
+
+class _InventoryShaper(Shaper):
+    """Ansible has variables of its own; what only looks like one of ours is a slip."""
+
+    def stray(self, part: type[msgspec.Struct], key: str, entry: Tree, path: str) -> None:
+        if part is _Engine:
+            super().stray(part, key, entry, path)
+        elif part is _Group and key == "children":
+            self.fault(entry, path, "groups inside of groups are not read; name the hosts here")
+        elif key.startswith("okome_"):
+            meant = get_close_matches(key, _OURS, n=1, cutoff=0.85)
+            if meant and key not in _OF_PLAYBOOKS:
+                self.fault(entry, path, f"is not known here; `{meant[0]}` may be meant")
+
+
 def load_cluster(path: Path) -> Cluster:
     """The cluster that `path` describes. Raises InventoryError."""
     try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        parsed = msgspec.convert(raw, _Inventory)
+        text = path.read_bytes()
     except OSError as error:
-        raise InventoryError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise InventoryError(f"{path}: not valid YAML: {error}") from error
-    except msgspec.ValidationError as error:
-        raise InventoryError(f"{path}: {error}") from error
+        raise InventoryError([f"{path}: cannot be read: {error.strerror}"]) from error
+    try:
+        return read_cluster(text, str(path))
+    except FaultsError as error:
+        raise InventoryError(error.lines()) from error
+
+
+def read_cluster(text: bytes, file: str) -> Cluster:
+    """The cluster in a text that messages call `file`. Raises FaultsError."""
+    root, faults = read_tree(text, file)
+    shaper = _InventoryShaper()
+    parsed = shaper.shape(root, _Inventory, "")
+    faults += shaper.faults
+    if parsed is WRONG or faults:
+        raise FaultsError(file, faults)
     cluster = _build(parsed.all)
-    _check(cluster, path)
+    if faults := cross_faults(cluster, shaper.lines):
+        raise FaultsError(file, faults)
     return cluster
 
 
@@ -136,85 +173,10 @@ def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
         name=name,
         number=host.okome_number,
         address=host.ansible_host,
-        role=role,  # type: ignore[arg-type]  # _check refuses any other
+        role=role,  # type: ignore[arg-type]  # cross_faults refuses any other
         port=port,
         log_tags=tuple(host.okome_log_tags),
         engines=engines,
         vrrp_priority=host.okome_vrrp_priority,
         gpu_exporter_port=host.okome_gpu_exporter_port,
     )
-
-
-def _check(cluster: Cluster, path: Path) -> None:
-    """Unique names, numbers and addresses; known roles; one control plane; tagged brokers."""
-
-    def refuse(message: str) -> None:
-        raise InventoryError(f"{path}: {message}")
-
-    for kind in ("name", "number", "address"):
-        values = [getattr(node, kind) for node in cluster.nodes]
-        for value in values:
-            if values.count(value) > 1:
-                refuse(f"{kind} {value} is used by more than one node")
-    for node in cluster.nodes:
-        if node.role not in get_args(Role):
-            refuse(f"group {node.role!r} is not a role; roles are {', '.join(get_args(Role))}")
-        try:
-            ipaddress.ip_address(node.address)
-        except ValueError:
-            refuse(f"{node.name}: ansible_host {node.address!r} is not an IP address")
-        if node.role == "stream" and not node.log_tags:
-            refuse(f"{node.name}: okome_log_tags needs one tag per worker")
-        if node.role == "core_gpu" and not node.engines:
-            refuse(f"{node.name}: okome_engines needs at least one engine")
-    if len(cluster.role("control")) != 1:
-        refuse("exactly one node in the group `control` is needed")
-    if not cluster.role("stream"):
-        refuse("at least one node in the group `stream` is needed")
-    tags = cluster.log_tags()
-    if len(set(tags)) != len(tags):
-        refuse("okome_log_tags must be unique")
-    for fault in (_log_fault(cluster), _engine_fault(cluster), _vip_fault(cluster)):
-        if fault:
-            refuse(fault)
-
-
-def _vip_fault(cluster: Cluster) -> str | None:
-    """Who holds the VIP must be decided everywhere alike."""
-    if cluster.vrrp_id is None:
-        return None
-    held: dict[int | None, str] = {}
-    for node in cluster.role("ingress"):
-        if node.vrrp_priority is None:
-            return f"{node.name}: okome_vrrp_priority is needed where okome_vrrp_id is set"
-        if (other := held.setdefault(node.vrrp_priority, node.name)) != node.name:
-            return f"{node.name}: {other} has the same okome_vrrp_priority"
-    return None
-
-
-def _engine_fault(cluster: Cluster) -> str | None:
-    """An engine's name stands for one server."""
-    urls: dict[str, tuple[str, str]] = {}
-    for node in cluster.role("core_gpu"):
-        for spec in node.engines:
-            server = spec.kind, spec.base_url
-            if urls.setdefault(spec.name, server) != server:
-                return f"{node.name}: okome_engines: two servers are called {spec.name!r}"
-    return None
-
-
-def _log_fault(cluster: Cluster) -> str | None:
-    """Why the log cannot be kept as durably as `okome_durability` says."""
-    if cluster.durability == "local" and len(cluster.role("redis")) != 1:
-        return "durability `local` needs exactly one node in the group `redis`"
-    if cluster.durability != "replicated":
-        return None
-    if len(cluster.role("stream")) < PRIMARIES_MIN:
-        return f"durability `replicated` needs {PRIMARIES_MIN} nodes in the group `stream`"
-    for name, tag in cluster.foreign_tags():
-        slots = cluster.log_slots(name)
-        return (
-            f"{name}: okome_log_tags: {tag!r} falls into slot {slot_of(tag)}, and this node's "
-            f"primary owns {slots[0]} to {slots[-1]}; take another tag"
-        )
-    return None

@@ -31,6 +31,7 @@ redis_app = typer.Typer(
 app.add_typer(redis_app, name="redis")
 app.add_typer(deploy.ingress_app, name="ingress")
 app.add_typer(observability.app, name="observability")
+app.add_typer(deploy.inventory_app, name="inventory")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")

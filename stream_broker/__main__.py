@@ -115,7 +115,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     cluster = load_cluster(arguments.inventory)
     node = cluster.node(arguments.node)
     if arguments.worker >= node.workers:
-        raise InventoryError(f"{node.name} has {node.workers} workers, no {arguments.worker}")
+        raise InventoryError([f"{node.name} has {node.workers} workers, no {arguments.worker}"])
     arguments.state.mkdir(parents=True, exist_ok=True)
     files = tls_files(arguments.credentials)
     return Options(

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from control_plane.faults import FaultsError
 from control_plane.plane import Plane
 from control_plane.policy_changes import changes, shown
 from control_plane.policy_document import PolicyDocument
 from control_plane.routes.admin import guarded
 from control_plane.web import decode, respond
-from control_plane.yaml_tree import TEXT_MAX
+from inventory.faults import FaultsError
+from inventory.yaml_tree import TEXT_MAX
 
 # A control character is six bytes of JSON.
 _BODY_MAX: Final = 6 * TEXT_MAX + 4096

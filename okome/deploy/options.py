@@ -1,4 +1,4 @@
-"""`okome bundle`, `okome secrets`, `okome verify` and `okome ingress …`."""
+"""`okome bundle`, `okome secrets`, `okome verify`, `okome ingress …`, `okome inventory …`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ import typer
 ingress_app = typer.Typer(
     help="Print the files of an ingress node, as the playbook does.", no_args_is_help=True
 )
+inventory_app = typer.Typer(
+    help="Check and show an inventory, as OKOME reads it.", no_args_is_help=True
+)
 
 Inventory = Annotated[
     Path, typer.Option("--inventory", metavar="FILE", help="The cluster, an Ansible inventory.")
 ]
+Described = Annotated[Path, typer.Argument(metavar="FILE", help="An Ansible inventory.")]
+CLUSTER = Path("inventory/cluster.yml")
 Node = Annotated[str, typer.Option("--node", metavar="NAME", help="Of the group `ingress`.")]
 
 
@@ -108,3 +113,49 @@ def ingress_check(inventory: Inventory, node: Node) -> None:
     from okome.deploy import ingress
 
     typer.echo(ingress.check(inventory, node), nl=False)
+
+
+@inventory_app.command("check")
+def inventory_check(file: Described = CLUSTER) -> None:
+    """Name everything that is wrong with an inventory, each with file and line."""
+    from inventory.load import InventoryError, load_cluster
+
+    try:
+        cluster = load_cluster(file)
+    except InventoryError as error:
+        for line in error.lines:
+            typer.echo(line, err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{file}: {cluster.name}, {len(cluster.nodes)} nodes; nothing is wrong with it")
+
+
+@inventory_app.command("show")
+def inventory_show(
+    file: Described = CLUSTER,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Show every node: its role, its address and what listens there."""
+    from inventory.load import load_cluster
+    from okome.commands import print_json
+    from okome.deploy import inventory
+
+    cluster = load_cluster(file)
+    if as_json:
+        print_json(inventory.as_json(cluster))
+    else:
+        typer.echo(inventory.as_table(cluster))
+
+
+@inventory_app.command("graph")
+def inventory_graph(
+    file: Described = CLUSTER,
+    dot: Annotated[
+        bool, typer.Option("--dot", help="Who connects to whom, for Graphviz, not the groups.")
+    ] = False,
+) -> None:
+    """Draw the groups and their nodes as a tree."""
+    from inventory.load import load_cluster
+    from okome.deploy import inventory
+
+    cluster = load_cluster(file)
+    typer.echo(inventory.as_dot(cluster) if dot else inventory.as_tree(cluster))

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from control_plane import policy_document
-from control_plane.faults import FaultsError
 from control_plane.policy_document import PolicyDocument
 from control_plane.policy_reading import read_policy
 from control_plane.rulebook import Rulebook
+from inventory.faults import FaultsError
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
 from tests.support.cluster import ROOT

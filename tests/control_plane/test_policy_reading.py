@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.faults import FaultsError
 from control_plane.policy_document import HttpTool, PolicyDocument
 from control_plane.policy_reading import read_policy
+from inventory.faults import FaultsError
 from tests.control_plane.harness import cluster
 
 GOOD = """\

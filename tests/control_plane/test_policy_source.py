@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.faults import FaultsError
 from control_plane.metrics import Metrics
 from control_plane.policy_source import PolicySource
 from control_plane.rulebook import Rulebook
+from inventory.faults import FaultsError
 from tests.control_plane.harness import Clock, cluster
 from tests.control_plane.test_policy_reading import GOOD
 

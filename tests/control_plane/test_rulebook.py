@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from contracts.policy import TierLimits
 from contracts.problems import ProblemError
-from control_plane.faults import Fault, FaultsError
 from control_plane.policy_document import PolicyDocument
 from control_plane.policy_reading import read_policy
 from control_plane.rulebook import Rulebook, derived_document
+from inventory.faults import Fault, FaultsError
 from tests.control_plane.harness import cluster, rulebook
 from tests.control_plane.test_policy_reading import GOOD, read
 

@@ -90,3 +90,48 @@ def test_an_engines_name_stands_for_one_server(tmp_path: Path) -> None:
     path.write_text(text.replace(first, f"{first}\n            - {named}"))
     (node,) = load_cluster(path).role("core_gpu")
     assert [engine.name for engine in node.engines] == ["vllm", "second"]
+
+
+def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError) as caught:
+        loaded(
+            tmp_path,
+            (
+                "ansible_host: 127.86.0.44, okome_number: 4",
+                "ansible_host: nowhere, okome_number: 3",
+            ),
+            ("okome_log_tags: [n06w0a]", "okome_log_tags: [n05w0a]"),
+        )
+    text = (tmp_path / "inventory.yml").read_text(encoding="utf-8").splitlines()
+    node = next(n for n, line in enumerate(text, 1) if "okome-node-04:" in line)
+    hosts = "all.children.stream.hosts"
+    assert [line.partition(".yml:")[2] for line in caught.value.lines] == [
+        f"{node}: {hosts}.okome-node-04.ansible_host: "
+        "okome-node-04: ansible_host 'nowhere' is not an IP address",
+        f"{node}: {hosts}.okome-node-04.okome_number: "
+        "number 3 is used by more than one node: okome-node-03 has it too",
+        f"{node + 2}: {hosts}.okome-node-06.okome_log_tags: "
+        "okome-node-06: okome_log_tags: 'n05w0a' falls into slot 10099, and this node's primary "
+        "owns 12288 to 16383; take another tag",
+        f"{node + 2}: {hosts}.okome-node-06.okome_log_tags: "
+        "okome_log_tags must be unique: okome-node-05 has 'n05w0a' too",
+    ]
+
+
+def test_variables_of_others_are_left_alone_and_slips_are_not(tmp_path: Path) -> None:
+    own = "    okome_cluster: local-replicated\n"
+    loaded(tmp_path, (own, f"{own}    ansible_port: 2222\n    okome_of_mine: 1\n"))
+    with pytest.raises(InventoryError, match="`okome_vip` may be meant"):
+        loaded(tmp_path, (own, f"{own}    okome_vips: 127.86.0.19\n"))
+
+
+def test_groups_inside_of_groups_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="groups inside of groups are not read"):
+        loaded(tmp_path, ("    control:\n", "    control:\n      children: {more: {}}\n"))
+
+
+def test_a_file_that_is_no_yaml_is_told_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"inventory.yml:1: is not YAML"):
+        loaded(tmp_path, ("# The one-machine", "]"))
+    with pytest.raises(InventoryError, match="cannot be read"):
+        load_cluster(tmp_path / "nowhere.yml")

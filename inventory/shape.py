@@ -1,4 +1,4 @@
-"""A tree of YAML as the types of the policy, with every fault and not only the first. Pure."""
+"""A tree of YAML as types, with every fault and not only the first. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo
 
-from control_plane.faults import Fault, below, one_of
-from control_plane.yaml_tree import Node
+from inventory.faults import Fault, below, one_of
+from inventory.yaml_tree import Node
 
 # What a wrong part becomes, until its container leaves it out.
 WRONG: Final = object()
@@ -106,14 +106,13 @@ class Shaper:
                 if entry.value is not None or fields[key].required:
                     found[key] = self.shape(entry, fields[key].type, below(path, key))
             elif key != part.__struct_config__.tag_field:
-                message = f"is not known here; expected one of {one_of([*fields])}"
-                self.fault(entry, below(path, key), message)
+                self.stray(part, key, entry, below(path, key))
         for field in fields.values():
             if field.required and field.name not in found:
                 self.fault(node, path, f"`{field.name}` is missing")
         if len(self.faults) > before:
             found = {name: value for name, value in found.items() if value is not WRONG}
-            return self._rest(part, found) if path == "" else WRONG
+            return self.rest(part, found, path)
         return part(**found)
 
     def _fields_of(self, part: type[msgspec.Struct]) -> dict[str, FieldInfo]:
@@ -122,9 +121,14 @@ class Shaper:
             self._fields[part] = {field.name: field for field in msgspec.structs.fields(part)}
         return self._fields[part]
 
-    def _rest(self, part: type[msgspec.Struct], found: dict[str, Any]) -> Any:
-        """Of the whole file what is sound, so that the rest can be checked too."""
-        return part(**({"version": 1, "models": {}} | found))
+    def stray(self, part: type[msgspec.Struct], _key: str, entry: Node, path: str) -> None:
+        """A member that the part does not have: a fault, where a file does not allow more."""
+        known = one_of([*self._fields_of(part)])
+        self.fault(entry, path, f"is not known here; expected one of {known}")
+
+    def rest(self, _part: type[msgspec.Struct], _found: dict[str, Any], _path: str) -> Any:
+        """What a part with a wrong member becomes; `_found` has the sound ones."""
+        return WRONG
 
     def _leaf(self, node: Node, kind: Any, path: str) -> Any:
         value = node.value

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 import yaml
 
-from control_plane.faults import Fault, FaultsError, below
+from inventory.faults import Fault, FaultsError, below
 
 TEXT_MAX: Final = 1 << 20
 DEPTH_MAX: Final = 32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.faults import FaultsError
-from control_plane.yaml_tree import DEPTH_MAX, NODES_MAX, TEXT_MAX, read_tree
+from inventory.faults import FaultsError
+from inventory.yaml_tree import DEPTH_MAX, NODES_MAX, TEXT_MAX, read_tree
 
 
 def refusal(text: str | bytes) -> str:
