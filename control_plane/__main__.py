@@ -25,7 +25,6 @@ from control_plane.app import build_app
 from control_plane.background import repeating
 from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
-from control_plane.logs import configure_logging
 from control_plane.policy_source import PolicySource
 from control_plane.store.database import Database, StoreError
 from control_plane.store.engines import sqlite_url
@@ -33,6 +32,8 @@ from inventory.faults import FaultsError
 from inventory.load import InventoryError, load_cluster
 from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
+from observability.logs import configure_logging, obey_signals
+from observability.requests import BoundRequests
 
 log = logging.getLogger("control_plane")
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the process; returns 0 after SIGTERM or SIGINT. What keeps it from starting is
     told in one line on stderr, and 1 returned (2 for wrong arguments)."""
     options = _parser().parse_args(arguments)
-    configure_logging()
+    configure_logging("info", {})
     # uvicorn raises a signal again once it has shut down; without this it would end the
     # process as killed by that signal.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,6 +76,8 @@ async def _serve(options: argparse.Namespace) -> None:
     credentials = read_credentials(options.credentials)
     policy = _policy(cluster, options)
     (node,) = cluster.role("control")
+    configure_logging(settings.log_level, {"node": node.name})
+    obey_signals(asyncio.get_running_loop(), settings.log_level)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(node.address, node.port))
         database = Database(credentials.database_url or sqlite_url(options.state))
@@ -122,7 +125,8 @@ def _listen(address: str, port: int) -> socket.socket:
 
 
 def _server_config(app: Starlette, tls: ServerTls | None) -> uvicorn.Config:
-    served: ASGIApp = app if tls is None else RoleGuard(app)
+    bound = BoundRequests(app)
+    served: ASGIApp = bound if tls is None else RoleGuard(bound)
     return uvicorn.Config(
         served,
         http=RoleConnection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
 from control_plane.tools.offering import granted
+from observability.logs import user_mark
+
+log = logging.getLogger(__name__)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -128,6 +132,17 @@ class Granting:
         plane, grant, decision = self._plane, admitted.grant, choice.decision
         engine, *fallbacks = map(plane.prober.proven, decision.targets)
         plane.calling.note(grant.id, choice.tools)
+        log.info(
+            "granted",
+            extra={
+                "grant_id": grant.id,
+                "user": user_mark(grant.user_id),
+                "model": decision.model,
+                "engine": engine.base_url,
+                "broker": grant.node,
+                "turn": decision.turn is not None,
+            },
+        )
         return Grant(
             grant_id=grant.id,
             user_id=grant.user_id,

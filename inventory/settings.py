@@ -110,6 +110,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["off", "smooth"],
         Meta(description="Bursts of tokens: `smooth` spreads them over at most 100 ms, or `off`."),
     ] = "smooth"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="What brokers and the control plane write (`okome log-level`)."),
+    ] = "info"
     drain_deadline: Annotated[
         Seconds,
         Meta(description="Seconds a draining broker waits for those who cannot return."),

@@ -145,12 +145,46 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines to show.")] = 20,
+    job: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="All that any process wrote of this job, in order."),
+    ] = None,
+    loki: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --job: ask this Loki. Without: the logs of the cluster on this machine, or "
+            "this node's journal.",
+        ),
+    ] = None,
+    hours: Annotated[int, typer.Option(min=1, help="With --job: how far back.")] = 24,
+    as_json: AsJson = False,
     inventory: Inventory = None,
 ) -> None:
     """Show what processes wrote. The supervisor's own log is called `supervisor`."""
+    if job is not None:
+        from okome.job_logs import show_job
+
+        show_job(inventory, job, loki, hours, as_json)
+        return
     from okome.commands import show_logs
 
     show_logs(inventory, node, lines, follow)
+
+
+@app.command("log-level")
+def log_level(
+    target: Target,
+    level: Annotated[
+        str, typer.Argument(metavar="debug|usual", help="`usual`: as the setting says.")
+    ],
+    inventory: Inventory = None,
+) -> None:
+    """Have a running broker or control plane write everything, or only the usual again."""
+    from okome.job_logs import change_level
+
+    change_level(inventory, target, level)
+    typer.echo(f"{target} writes {'everything' if level == 'debug' else 'the usual'} now")
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -19,6 +18,8 @@ import uvloop
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from inventory.tls import tls_files
+from observability.logs import configure_logging, obey_signals
+from observability.requests import BoundRequests
 from stream_broker.app import Broker
 from stream_broker.channel import ClientTls
 from stream_broker.collector import set_collector
@@ -42,9 +43,7 @@ class _Server(uvicorn.Server):
 def main(argv: list[str] | None = None) -> int:
     """Runs a worker. Returns the exit status: 2 for bad input, with one line that says why."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    configure_logging("info", {})
     try:
         options = _options(arguments)
         sock = _listen(options)
@@ -61,12 +60,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _serve(options: Options, sock: socket.socket) -> None:
+    level = options.settings.log_level
+    configure_logging(level, {"node": options.node, "worker": options.worker})
     broker = Broker(options)
     await broker.check()
     set_collector()
     server = _Server(
         uvicorn.Config(
-            broker.app,
+            BoundRequests(broker.app),
             http=StreamConnection,
             ws=SocketConnection,
             ws_max_size=options.settings.body_max,
@@ -92,6 +93,7 @@ async def _serve(options: Options, sock: socket.socket) -> None:
     def on_terminate() -> None:
         (stop if told.is_set() else told).set()
 
+    obey_signals(loop, level)
     loop.add_signal_handler(signal.SIGTERM, on_terminate)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     serving = loop.create_task(server.serve(sockets=[sock]))

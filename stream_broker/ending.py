@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from stream_broker.events import Event
+from stream_broker.lines import ended
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
 from stream_broker.log.redis import RedisLog
@@ -61,6 +62,7 @@ class Ending:
             final_text=await self._final_text(live.head, live.window.durable, log),
         )
         self._spool.add(settlement)
+        _LOG.info("ended", extra=ended(live.job_id, live.terminal))
         # Where the log has no end of it, somebody still has to write one.
         if log is self._shared and live.window.ended:
             self._settled.add(live.job_id)

@@ -16,6 +16,7 @@ from typing import Any
 
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
+from observability.logs import bound, user_mark
 from stream_broker.alarms import Alarms
 from stream_broker.backlog import Backlog, Share
 from stream_broker.continuing import lost
@@ -25,6 +26,7 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
 from stream_broker.leases import LeaseKeeper
+from stream_broker.lines import begun
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
@@ -107,6 +109,7 @@ class Runner:
         for told in head.grant.notices:
             live.notice(told.code, told.message)
         self._begin(live, text="")
+        _LOG.info("begun", extra=begun(head))
         return live
 
     def take_over(
@@ -246,13 +249,14 @@ class Runner:
         )
         if said is not None:
             self._runs[live].resume(said)
-        self._spawn(self._tend(live, text))
+        self._spawn(live, self._tend(live, text))
 
     def _job_done(self, live: LiveJob) -> None:
-        self._spawn(self._tend(live, None))
+        self._spawn(live, self._tend(live, None))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, live: LiveJob, work: Coroutine[Any, Any, None]) -> None:
+        context = bound(job_id=live.job_id, user=user_mark(live.head.user_id))
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -91,6 +91,7 @@ class SettlementSpool:
             line = msgspec.json.encode(settlement)
         if self.bytes + len(line) >= self._max_bytes:
             self._trouble("dropped")
+            # Without its text by now: what is left is who owes what.
             _LOG.error("the settlement spool is full; dropped: %s", line.decode())
             return
         entry = _Entry(settlement, len(line) + 1, self._files.append(line))

@@ -14,6 +14,7 @@ from stream_broker.embeddings.request import Item
 from stream_broker.embeddings.vectors import Vector
 from stream_broker.embeddings.wire import EngineFailed, refusal, request_for, vectors_in
 from stream_broker.engines import failures
+from stream_broker.lines import told
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,5 +91,6 @@ class EmbeddingEngines:
             raise EngineFailed(failure) from error
         if reply.status == 200:
             return vectors_in(target, items, reply.body)
-        _LOG.info("%s answered %d: %.200r", target.base_url, reply.status, reply.body)
+        said = told(reply.status, reply.body)
+        _LOG.info("%s answered %d: %s", target.base_url, reply.status, said)
         raise refusal(reply.status, reply.body)

@@ -12,6 +12,7 @@ from stream_broker.engines import failures
 from stream_broker.engines.connection import EngineConnection
 from stream_broker.engines.deltas import Delta, Failure, Finish
 from stream_broker.engines.dialects import Dialect
+from stream_broker.lines import told
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class EngineStream:
             if deltas:
                 self._deliver(deltas)
         elif status:
-            log.warning("an engine answered %d: %.200r", status, self._refusal)
+            log.warning("an engine answered %d: %s", status, told(status, bytes(self._refusal)))
             self.fail(self._dialect.refusal(status, self._refusal))
         else:
             self._end_without_answer()
