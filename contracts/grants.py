@@ -65,6 +65,7 @@ class GrantRequest(msgspec.Struct, frozen=True, kw_only=True):
     credential: str
     request: GrantQuestion
     node: str
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"GrantRequest(credential=…, request={self.request!r}, node={self.node!r})"

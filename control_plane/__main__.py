@@ -34,6 +34,7 @@ from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
 from observability.logs import configure_logging, obey_signals
 from observability.requests import BoundRequests
+from observability.tracing import exporter_of
 
 log = logging.getLogger("control_plane")
 
@@ -83,7 +84,11 @@ async def _serve(options: argparse.Namespace) -> None:
         database = Database(credentials.database_url or sqlite_url(options.state))
         stack.push_async_callback(database.close)
         await database.open(time.time())
+        traces = exporter_of(settings, "okome-control", node.name)
+        if traces is not None:
+            stack.callback(traces.close)
         app = build_app(
+            traces=traces,
             cluster=cluster,
             settings=settings,
             credentials=credentials,

@@ -60,6 +60,7 @@ from control_plane.tools.trail import FLUSH_EVERY_S, Trail
 from control_plane.web import on_disconnect, on_error, on_http_exception, on_problem
 from inventory.model import Cluster
 from inventory.settings import Settings
+from observability.tracing import Tells
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ def build_app(
     password_cost: Parameters = COST,
     reread: Callable[[], Credentials] | None = None,
     policy: PolicySource | None = None,
+    traces: Tells | None = None,
 ) -> Starlette:
     """The application. Its lifespan seeds the built-in user and watches the engines.
 
@@ -86,13 +88,15 @@ def build_app(
     `app.state.plane` is the plane behind the routes.
     `clock` gives Unix seconds; `engine_transport` replaces the network to the engines, and
     `password_cost` what it costs to hash a password; `reread` reads the credentials anew.
-    `policy`: without it the inventory's own holds.
+    `policy`: without it the inventory's own holds; `traces` takes spans, and is its owner's.
     Raises SettingsError for an OpenID issuer that cannot be one.
     """
     # The environment's proxies are not for engines on the LAN: trust_env is off.
     client = httpx.AsyncClient(transport=engine_transport, trust_env=False)
     policy = policy or PolicySource(cluster, None, clock)
-    plane = _plane(cluster, settings, policy, credentials, database, clock, client, password_cost)
+    plane = _plane(
+        cluster, settings, policy, credentials, database, clock, client, password_cost, traces
+    )
     issuer = httpx.AsyncClient(trust_env=False)
     provider = provider_of(settings, credentials.oidc_client_secret, issuer, clock)
     app = Starlette(
@@ -119,6 +123,7 @@ def _plane(
     clock: Callable[[], float],
     client: httpx.AsyncClient,
     password_cost: Parameters,
+    traces: Tells | None,
 ) -> Plane:
     """What the routes work with. `client` asks the engines."""
     metrics = Metrics()
@@ -154,6 +159,7 @@ def _plane(
         passwords=Passwords(password_cost),
         tools=Toolbox(trail, clock, time.monotonic),
         trail=trail,
+        traces=traces,
         admin_key=credentials.admin_key,
         ingresses=frozenset({cluster.vip, *(node.address for node in cluster.role("ingress"))}),
     )

@@ -27,6 +27,7 @@ from control_plane.holdings import Admission, OpenGrant
 from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
+from control_plane.spans import grant_spans
 from control_plane.tools.offering import granted
 from observability.logs import user_mark
 
@@ -60,7 +61,7 @@ class Granting:
 
     async def decide_each(self, questions: Sequence[GrantRequest]) -> list[Grant | ProblemError]:
         """Decides on each of several jobs by itself; they share a commit, and nothing else."""
-        started = time.perf_counter()
+        started, began = time.perf_counter(), self._plane.clock()
         codes = ["internal"] * len(questions)
         try:
             answers = await self._decide_each(questions)
@@ -73,6 +74,8 @@ class Granting:
             for code in codes:
                 self._plane.metrics.grants.labels(code).inc()
                 self._plane.metrics.grant_seconds.observe(seconds)
+        if self._plane.traces is not None:
+            self._plane.traces.tell(grant_spans(questions, answers, began, began + seconds))
         return answers
 
     async def _decide_each(self, questions: Sequence[GrantRequest]) -> list[Grant | ProblemError]:

@@ -37,6 +37,7 @@ from control_plane.tools.calling import Calling
 from control_plane.tools.toolbox import Toolbox
 from control_plane.tools.trail import Trail
 from inventory.settings import Settings
+from observability.tracing import Tells
 
 PRUNE_EVERY_S: Final = 60.0
 REFRESH_EVERY_S: Final = 1.0
@@ -66,6 +67,7 @@ class Plane:
     tools: Toolbox
     trail: Trail
     shelf: Shelf | None = None
+    traces: Tells | None = None
     admin_key: str | None = None
     ingresses: frozenset[str] = frozenset()
     throttle: LoginThrottle = field(default_factory=LoginThrottle)

@@ -169,6 +169,8 @@ def _identity() -> list[str]:
         "http-request set-var(txn.request_id) req.hdr(X-Request-Id) if " + sane,
         "http-request set-var(txn.request_id) uuid() unless { var(txn.request_id) -m found }",
         "http-request set-header X-Request-Id %[var(txn.request_id)]",
+        # Unix microseconds: where a job's time went begins here (observability/traces.py).
+        "http-request set-header X-Request-Start %[date(0,us)]",
         "http-after-response set-header X-Request-Id %[var(txn.request_id)]",
         *(f"http-request del-header {name}" for name in forged),
         "http-request set-header X-Forwarded-For %[src]",

@@ -114,6 +114,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["debug", "info", "warning", "error"],
         Meta(description="What brokers and the control plane write (`okome log-level`)."),
     ] = "info"
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://\S+)?$",
+            description="Collector of traces, OTLP over HTTP (`http://HOST:4318/v1/traces`); "
+            "empty: no traces.",
+        ),
+    ] = ""
+    traces_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Of requests without a trace of their own, how many get one."),
+    ] = 1.0
     drain_deadline: Annotated[
         Seconds,
         Meta(description="Seconds a draining broker waits for those who cannot return."),

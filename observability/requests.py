@@ -8,6 +8,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observability.logs import bind
+from observability.traces import ASKED, asked_of
 
 # The ingress makes one that looks so, or passes on a client's; others can say anything.
 _SANE: Final = re.compile(rb"[\w.-]{1,64}")
@@ -17,7 +18,8 @@ _TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2
 
 class BoundRequests:
     """Before `app`: lines have the `request_id` and the `trace_id` that the headers
-    X-Request-Id and traceparent say. Each request is a task of its own."""
+    X-Request-Id and traceparent say, and spans their place. Each request is a task of its
+    own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,6 +29,8 @@ class BoundRequests:
             ids = ids_of(scope["headers"])
             if ids:
                 bind(**ids)
+            said = dict(scope["headers"])
+            ASKED.set(asked_of(said.get(b"traceparent", b""), said.get(b"x-request-start", b"")))
         await self._app(scope, receive, send)
 
 

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from contracts.grants import Grant, GrantQuestion
 from contracts.policy import SCOPE_GENERATE
 from contracts.problems import ProblemError
 from inventory.settings import Settings
+from observability.traces import ASKED, Trace, begin
 from stream_broker.abandoned import Abandoned
 from stream_broker.authn import Principal
 from stream_broker.control import ControlClient
@@ -142,9 +144,12 @@ class Acceptance:
         repetition on another broker would else start it again.
         """
         created_at = self._clock()
-        grant = await self._grant(principal, spec)
+        trace = self._trace()
+        grant = await self._grant(principal, spec, trace)
+        if trace is not None:
+            trace = replace(trace, begun_at=self._clock())
         log: EventLog = self._redis or self._memory
-        head = self._head(principal, spec, job_id, created_at, grant, log)
+        head = self._head(principal, spec, job_id, created_at, grant, log, trace)
         leased_at = self._runner.monotonic()
         try:
             epoch = await log.create(head)
@@ -156,7 +161,7 @@ class Acceptance:
             # lost, and whoever takes that job over must not be a second relay of this one.
             self._abandon(head, claimed=False)
             job_id = self._new_id()
-            head = self._head(principal, spec, job_id, created_at, grant, self._memory)
+            head = self._head(principal, spec, job_id, created_at, grant, self._memory, trace)
             epoch = await self._memory.create(head)
         return self._runner.start(head, epoch, leased_at).state()
 
@@ -173,6 +178,7 @@ class Acceptance:
         created_at: float,
         grant: Grant,
         log: EventLog,
+        trace: Trace | None,
     ) -> JobHead:
         return JobHead(
             job_id=job_id,
@@ -188,9 +194,15 @@ class Acceptance:
             session_id=spec.session_id,
             conversation_id=spec.conversation_id,
             metadata=spec.metadata,
+            trace=trace,
         )
 
-    async def _grant(self, principal: Principal, spec: JobSpec) -> Grant:
+    def _trace(self) -> Trace | None:
+        if not self._settings.otlp_endpoint:
+            return None
+        return begin(ASKED.get(), os.urandom(24), self._settings.traces_share)
+
+    async def _grant(self, principal: Principal, spec: JobSpec, trace: Trace | None) -> Grant:
         question = GrantQuestion(
             model=spec.model,
             kind=spec.kind,
@@ -203,7 +215,8 @@ class Acceptance:
             affinity=affinity_of(principal.user_id, spec),
         )
         running = self._runner.running_for(principal.user_id)
-        return await self._granting.ask(principal, question, running)
+        traceparent = trace.header("job") if trace else None
+        return await self._granting.ask(principal, question, running, traceparent)
 
 
 def affinity_of(user_id: str, spec: JobSpec) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from observability.tracing import exporter_of
 from stream_broker.abandoned import Abandoned
 from stream_broker.acceptance import Acceptance
 from stream_broker.authn import Authenticator
@@ -47,6 +48,7 @@ from stream_broker.routes.tools import tool_routes
 from stream_broker.routes.ws import ws_routes
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
+from stream_broker.spans import spans_of
 from stream_broker.takeover import Sweeper
 from stream_broker.tasks import end
 from stream_broker.tool_desk import ToolDesk
@@ -69,6 +71,8 @@ class Broker:
         self._keys = KeySpace(options.cluster)
         self._home = Home(options.cluster.node(options.node).number, options.worker)
         self._home_tag = options.cluster.log_tag(*self._home)
+        self._node = options.node
+        self.traces = exporter_of(options.settings, "okome-broker", options.node)
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics()
         self.outages = Outages()
@@ -150,7 +154,7 @@ class Broker:
             self.metrics,
             self.memory,
             self.redis_log,
-            self._remember,
+            self._ended,
             self.policy.targets,
             self.reports.note,
             self.turns,
@@ -321,13 +325,30 @@ class Broker:
             await self.stores.aclose()
         await self.control.aclose()
         self.spool.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
 
     def _was_away(self, job_id: str, at: float) -> bool:
         keys = self._keys.of_job(job_id)
         return keys is not None and self.outages.was_away(keys.tag, at)
 
+    async def _ended(self, live: LiveJob) -> None:
+        """A job has ended here: its spans are told, a `/chat` answer joins its conversation."""
+        if self.traces is not None and live.terminal is not None:
+            first, ended_at = live.relay.gaps.first, live.ended_at or time.time()
+            self.traces.tell(
+                spans_of(
+                    live.head,
+                    live.terminal,
+                    node=self._node,
+                    engine=live.engine,
+                    first_token_at=first,
+                    ended_at=ended_at,
+                )
+            )
+        await self._remember(live)
+
     async def _remember(self, live: LiveJob) -> None:
-        """A `/chat` answer joins its conversation."""
         head = live.head
         if head.conversation_id is None or live.relay.state != "completed":
             return

@@ -263,6 +263,8 @@ def call_of(head: JobHead) -> EngineCall:
     if granted := rounds_of(head).granted:
         policys = [tool for tool in grant.tools if name_of(tool) in granted]
         members["tools"] = [*(members.get("tools") or ()), *policys]
+    if head.trace is not None:
+        members["traceparent"] = head.trace.header("generation")
     return EngineCall(model=grant.engine.model, max_tokens=grant.limits.max_tokens, **members)
 
 

@@ -31,10 +31,21 @@ class Granting:
         self._policy = policy
         self._clock = clock
 
-    async def ask(self, principal: Principal, question: GrantQuestion, running: int) -> Grant:
+    async def ask(
+        self,
+        principal: Principal,
+        question: GrantQuestion,
+        running: int,
+        traceparent: str | None = None,
+    ) -> Grant:
         """A grant. `running`: the caller's streams here, which is all that this broker can
         count by itself. Raises ProblemError."""
-        request = GrantRequest(credential=principal.credential, request=question, node=self._node)
+        request = GrantRequest(
+            credential=principal.credential,
+            request=question,
+            node=self._node,
+            traceparent=traceparent,
+        )
         try:
             return await self._control.grant(request)
         except ControlUnavailable as error:

@@ -8,6 +8,7 @@ import msgspec
 
 from contracts.grants import Grant, JobKind
 from inventory.model import Durability
+from observability.traces import Trace
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -38,6 +39,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     conversation_id: str | None = None
     metadata: dict[str, Any] | None = None
+    trace: Trace | None = None
 
 
 class JobState(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ class EngineCall(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_tokens` is what is still to be generated. A `prefix` is the text so far of an
     answer to be continued, cut at a whole character; the engine goes on right behind it.
+    `traceparent` (W3C Trace Context) goes along as a header.
     """
 
     model: str
@@ -25,6 +26,7 @@ class EngineCall(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     prefix: str = ""
+    traceparent: str | None = None
 
     def conversation(self) -> list[dict[str, Any]]:
         """The messages, with the prefix as (the end of) a last assistant message.

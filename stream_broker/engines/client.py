@@ -73,7 +73,11 @@ class EngineClient:
             raise RuntimeError("the engine client is closed")
         dialect = dialect_for(target.kind, self._line_max)
         origin = origin_of(target.base_url)
-        request = origin.encode(dialect.request(msgspec.structs.replace(call, model=target.model)))
+        asked = dialect.request(msgspec.structs.replace(call, model=target.model))
+        if call.traceparent is not None:
+            headers = (*asked.headers, ("traceparent", call.traceparent))
+            asked = msgspec.structs.replace(asked, headers=headers)
+        request = origin.encode(asked)
         stream = EngineStream(
             request, dialect, sink, self, self._idle_timeout, self._clock, self._alarms
         )

@@ -1,4 +1,4 @@
-"""The one-machine cluster whose control plane is behind mutual TLS."""
+"""The one-machine cluster whose control plane is behind mutual TLS, and that tells of traces."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from tests.e2e.conftest import reason_without_engine
 from tests.e2e.wire import Reader, start
 from tests.support.authority import Authority
 from tests.support.cluster import Cluster
+from tests.support.collector import Collector
+from tests.support.eventually import eventually_async
 from tests.support.nets import own_octet
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def collector() -> Iterator[Collector]:
+    running = Collector()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Cluster]:
     """A cluster of its own, whose credentials directory has certificates."""
     if reason := reason_without_engine():
         pytest.skip(reason)
@@ -32,7 +41,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     )
     cluster.paths.credentials.chmod(0o700)
     try:
-        cluster.up()
+        cluster.up("--set", f"otlp_endpoint={collector.url}")
         yield cluster
     finally:
         cluster.down()
@@ -72,3 +81,38 @@ async def test_internal_is_not_reached_through_the_ingress(guarded: Cluster, pat
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(headers=headers, trust_env=False) as outside:
         assert (await outside.get(guarded.url + path)).status_code == 404
+
+
+async def test_where_a_job_s_time_went_is_told_from_the_ingress_to_the_engine(
+    guarded: Cluster, http: httpx.AsyncClient, collector: Collector
+) -> None:
+    trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    answer = await http.post(
+        f"{guarded.url}/v1/jobs",
+        json={"model": "smollm2:135m", "prompt": "Hi", "max_tokens": 4},
+        headers={"traceparent": f"00-{trace}-{caller}-01"},
+    )
+    await Reader(http, guarded.url, answer.json()["job_id"]).read()
+    told = await eventually_async(
+        lambda: len(found := collector.of_trace(trace)) >= 4 and found, within=20
+    )
+    services = {name: who for name, (who, _) in told.items()}
+    assert services == {
+        "ingress": "okome-broker",
+        "job": "okome-broker",
+        "grant": "okome-control",
+        "generation": "okome-broker",
+    }
+    spans = {name: span for name, (_, span) in told.items()}
+    assert spans["ingress"].parent_span_id.hex() == caller
+    assert spans["job"].parent_span_id == spans["ingress"].span_id
+    assert spans["grant"].parent_span_id == spans["job"].span_id
+    assert spans["generation"].parent_span_id == spans["job"].span_id
+    job, generation = spans["job"], spans["generation"]
+    assert job.start_time_unix_nano <= generation.start_time_unix_nano
+    (first,) = generation.events
+    assert generation.start_time_unix_nano <= first.time_unix_nano
+    assert first.time_unix_nano <= generation.end_time_unix_nano
+    attributes = {a.key: a.value for a in generation.attributes}
+    assert attributes["gen_ai.usage.output_tokens"].int_value == 4
+    assert attributes["gen_ai.response.finish_reasons"].string_value == "length"

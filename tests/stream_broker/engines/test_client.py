@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from contracts.grants import EngineKind, EngineTarget
@@ -49,6 +50,24 @@ async def test_the_request_names_the_targets_model_and_asks_for_usage(client: En
     sent = json.loads(body)
     assert sent["model"] == "theirs"
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+async def test_a_traced_call_says_whose_it_is(client: EngineClient) -> None:
+    requests: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        requests.append(await peer.request())
+        await peer.send(WHOLE)
+
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with ScriptedEngine(script) as engine:
+        listener = Listener()
+        call = msgspec.structs.replace(CALL, traceparent=trace)
+        await client.start(engine.target(), call, listener)
+        await listener.end()
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    assert f"\r\ntraceparent: {trace}".encode() in head
+    assert b"traceparent" not in body
 
 
 async def test_start_does_not_wait_for_the_answer(client: EngineClient) -> None:
