@@ -263,6 +263,19 @@ def redis_config(
     typer.echo(config(inventory, process, directory, password), nl=False)
 
 
+@redis_app.command("configs")
+def redis_configs(
+    directory: Annotated[Path, typer.Option(metavar="DIR", help="Theirs, by port, are in it.")],
+    password: PasswordFile = None,
+    inventory: Inventory = None,
+) -> None:
+    """Print the redis.conf of every process, as JSON by address and port."""
+    from okome.commands import print_json
+    from okome.redis_commands import configs
+
+    print_json(configs(inventory, directory, password))
+
+
 @redis_app.command("form")
 def redis_form(
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long it may take.")] = 30.0,

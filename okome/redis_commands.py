@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster, LogStore
@@ -18,6 +19,17 @@ def config(inventory: Path | None, process: str, directory: Path, password: Path
     """The redis.conf of the process at `address:port`."""
     store = _store(_cluster(inventory), process)
     return render(store, directory, clustered=True, password=_password(password))
+
+
+def configs(inventory: Path | None, directory: Path, password: Path | None) -> dict[str, Any]:
+    """The redis.conf of every process, by address and port; each has a directory of its own,
+    called by its port, in `directory`."""
+    cluster, secret = _cluster(inventory), _password(password)
+    found: dict[str, Any] = {}
+    for store in cluster.log_stores():
+        text = render(store, directory / str(store.port), clustered=True, password=secret)
+        found.setdefault(store.address, {})[str(store.port)] = text
+    return found
 
 
 def form(inventory: Path | None, password: Path | None, timeout: float) -> None:

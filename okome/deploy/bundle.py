@@ -1,11 +1,13 @@
 """`okome bundle`: everything that nodes install and the distribution has not, in one folder.
 
-    bundle.json                  the release, and the archives of each kind of node
-    RELEASE-TARGET.tar           OKOME and all it needs, installed: a `site-packages`
-    RELEASE-TARGET-engine.tar    what the embedded engine needs beyond that, and its model
+    bundle.json                       the release, and the archives of each kind of node
+    RELEASE-TARGET.tar                OKOME itself, installed: a `site-packages`
+    libraries-CONTENT-TARGET.tar      all that it needs, likewise
+    engine-CONTENT-TARGET.tar         what the embedded engine needs beyond that, and its model
 
-Wheels are gathered for each kind of node and installed here, once: a node only unpacks. A
-release is named by version and content: the same content has the same name.
+Wheels are gathered for each kind of node and installed here, once: a node only unpacks, and
+what it has of an earlier release it does not get again. The last file of an archive is
+`complete`. A release is named by version and content: the same content has the same name.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from okome.model import ensure_model
 
 SOURCE = Path(__file__).parents[2]
 _ROUNDS = 10
+_WORK = ".work-"
 _NOT_BUILT = (
     ".*", "build", "dist", "tests", "bench", "lab", "docs", "playbooks", "scripts",
     "__pycache__", "*.egg-info",
@@ -36,30 +39,28 @@ _NOT_BUILT = (
 
 def make_bundle(
     targets: Iterable[Target], engine: bool, directory: Path, cache: Path,
-    report: Callable[[str], None],
+    report: Callable[[str], None], anew: bool = False,
 ) -> str:  # fmt: skip
-    """Writes the folder and returns the release's name. Raises OkomeError."""
+    """Writes the folder and returns the release's name. `anew`: the newest packages of others,
+    also where those of before would do. Raises OkomeError."""
     directory.mkdir(parents=True, exist_ok=True)
     targets = list(targets)
     made_of = _made_of(targets, engine)
-    if (there := _there(directory, made_of)) is not None:
+    if not anew and (there := _there(directory, made_of)) is not None:
         return there
-    with tempfile.TemporaryDirectory(dir=directory) as work:
+    with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as work:
         own = _own_wheel(Path(work) / "own")
-        gathered = {target: _wheels(own, "", target, Path(work)) for target in targets}
-        engines = {t: _wheels(own, "engine", t, Path(work)) for t in targets} if engine else {}
-        release = _release_name(own, [*gathered.values(), *engines.values()])
-        archives: dict[str, dict[str, str]] = {}
-        for target, wheels in gathered.items():
-            names = {"core": f"{release}-{target.name}.tar"}
-            _pack(directory / names["core"], _installed(wheels, target, Path(work)), None)
-            if target in engines:
-                names["engine"] = f"{release}-{target.name}-engine.tar"
-                only = {path.name for path in wheels}
-                more = [path for path in engines[target] if path.name not in only]
-                tree = _installed(more, target, Path(work) / "engine")
-                _pack(directory / names["engine"], tree, ensure_model(cache, report))
-            archives[target.name] = names
+        shelf = _Shelf(own, directory, Path(work), anew)
+        archives = {}
+        for target in targets:
+            archives[target.name] = {"libraries": shelf.libraries(target)}
+            if engine:
+                model = ensure_model(cache, report)
+                archives[target.name]["engine"] = shelf.engine(target, model)
+        release = _release_name(own, [n for names in archives.values() for n in names.values()])
+        for target in targets:
+            name = archives[target.name]["okome"] = f"{release}-{target.name}.tar"
+            _pack(directory / name, _installed([own], target, Path(work) / "okome"), None)
     described = {"release": release, "made_of": made_of, "archives": archives}
     content = json.dumps(described, indent=2) + "\n"
     unfinished = directory / ".bundle.json.new"
@@ -67,6 +68,53 @@ def make_bundle(
     unfinished.replace(directory / "bundle.json")
     _remove_older(directory, archives)
     return release
+
+
+class _Shelf:
+    """The archives with packages of others: made when OKOME asks for others than before."""
+
+    def __init__(self, own: Path, directory: Path, work: Path, anew: bool) -> None:
+        self._own = own
+        self._directory = directory
+        self._work = work
+        self._anew = anew
+        self._core: dict[Target, list[Path]] = {}
+
+    def libraries(self, target: Target) -> str:
+        """The name of the archive."""
+        return self._there("libraries", target) or self._pack(
+            "libraries", target, self._gathered(target), None
+        )
+
+    def engine(self, target: Target, model: Path) -> str:
+        """The same, of what the engine needs beyond the libraries."""
+        if there := self._there("engine", target):
+            return there
+        core = {path.name for path in self._gathered(target)}
+        both = _wheels(self._own, "engine", target, self._work)
+        return self._pack("engine", target, [w for w in both if w.name not in core], model)
+
+    def _gathered(self, target: Target) -> list[Path]:
+        if target not in self._core:
+            self._core[target] = _wheels(self._own, "", target, self._work)
+        return self._core[target]
+
+    def _asked(self, kind: str) -> str:
+        """Differs when OKOME asks for something else, or this module packs otherwise."""
+        asked = [*sorted(requirements_of(self._own)), kind]
+        content = Path(__file__).read_bytes() + repr(asked).encode()
+        return hashlib.sha256(content).hexdigest()[:8]
+
+    def _there(self, kind: str, target: Target) -> str | None:
+        found = sorted(self._directory.glob(f"{kind}-{self._asked(kind)}*-{target.name}.tar"))
+        return found[-1].name if found and not self._anew else None
+
+    def _pack(self, kind: str, target: Target, wheels: list[Path], model: Path | None) -> str:
+        theirs = [wheel for wheel in wheels if wheel.name != self._own.name]
+        content = hashlib.sha256("".join(wheel.name for wheel in theirs).encode()).hexdigest()
+        name = f"{kind}-{self._asked(kind)}{content[:8]}-{target.name}.tar"
+        _pack(self._directory / name, _installed(theirs, target, self._work / kind), model)
+        return name
 
 
 def _made_of(targets: Iterable[Target], engine: bool) -> str:
@@ -127,15 +175,14 @@ def _wheels(own: Path, extra: str, target: Target, work: Path) -> list[Path]:
     raise OkomeError(f"the packages for {target.name} need ever more: {', '.join(lacking)}")
 
 
-def _release_name(own: Path, gathered: Iterable[list[Path]]) -> str:
+def _release_name(own: Path, archives: Iterable[str]) -> str:
     """Of the own wheel by its content (its files' times differ), of others by their names."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(own) as archive:
         entries = sorted((entry.filename, entry.CRC) for entry in archive.infolist())
     for entry in entries:
         digest.update(repr(entry).encode())
-    for name in sorted({path.name for wheels in gathered for path in wheels}):
-        digest.update(name.encode())
+    digest.update(repr(sorted(archives)).encode())
     return f"{own.name.split('-')[1]}-{digest.hexdigest()[:10]}"
 
 
@@ -160,6 +207,8 @@ def _pack(archive: Path, tree: Path, model: Path | None) -> None:
         tar.add(tree, "site-packages", filter=_plain)
         if model is not None:
             tar.add(model, f"models/{model.name}", filter=_plain)
+        # Whoever finds it has all the others.
+        tar.addfile(_plain(tarfile.TarInfo("complete")))
     unfinished.replace(archive)
 
 
@@ -173,9 +222,12 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _remove_older(directory: Path, archives: dict[str, dict[str, str]]) -> None:
     keep = {name for names in archives.values() for name in names.values()}
-    for path in directory.glob("*.tar"):
+    for path in (*directory.glob("*.tar"), *directory.glob("*.part")):
         if path.name not in keep:
             path.unlink()
+    # Of a run that was killed.
+    for work in directory.glob(f"{_WORK}*"):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _pip(verb: str, *arguments: str) -> None:

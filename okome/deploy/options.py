@@ -35,6 +35,10 @@ def bundle(
     engine: Annotated[
         bool, typer.Option("--engine", help="With the embedded engine and its model.")
     ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="With the newest packages of others, not those of before."),
+    ] = False,
 ) -> None:
     """Gather all that nodes install, here: they need no internet then."""
     from okome.deploy.bundle import make_bundle
@@ -49,7 +53,7 @@ def bundle(
             raise OkomeError(f"--target {name}: expected one of {', '.join(TARGETS)}")
     place = output or cache / "bundle"
     targets = [TARGETS[name] for name in wanted]
-    typer.echo(f"{make_bundle(targets, engine, place, cache, typer.echo)} in {place}")
+    typer.echo(f"{make_bundle(targets, engine, place, cache, typer.echo, anew)} in {place}")
 
 
 def secrets(

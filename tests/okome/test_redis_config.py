@@ -9,6 +9,7 @@ import pytest
 
 from inventory.load import LOCAL, load_cluster
 from inventory.model import LogStore
+from okome import redis_commands
 from okome.redis_config import render, render_cache
 from tests.support.redis_server import reason_to_skip
 
@@ -91,3 +92,17 @@ def test_redis_takes_it(tmp_path: Path) -> None:
     )
     assert "nonsense" in told.stderr + told.stdout
     assert told.returncode == 1
+
+
+def test_all_configurations_at_once_are_those_of_each(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret-of-the-log")
+    inventory = LOCAL.with_name("local-replicated.yml")
+    every = redis_commands.configs(inventory, Path("/var/lib/x"), password)
+    stores = load_cluster(inventory).log_stores()
+    assert sum(map(len, every.values())) == len(stores)
+    for store in stores:
+        one = redis_commands.config(
+            inventory, store.name, Path(f"/var/lib/x/{store.port}"), password
+        )
+        assert every[store.address][str(store.port)] == one
