@@ -65,7 +65,7 @@ class Speakers:
     def __init__(self) -> None:
         self.streams: list[Speech] = []
 
-    async def start(self, target: EngineTarget, call: EngineCall, sink: Any) -> Speech:
+    async def start(self, target: EngineTarget, call: EngineCall, sink: Any, *_: Any) -> Speech:
         stream = Speech(target, call, sink)
         self.streams.append(stream)
         return stream
