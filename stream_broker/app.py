@@ -71,7 +71,7 @@ class Broker:
         self._home = Home(options.cluster.node(options.node).number, options.worker)
         self._home_tag = options.cluster.log_tag(*self._home)
         self.faulty = asyncio.Event()
-        self.metrics = BrokerMetrics()
+        self.metrics = BrokerMetrics(lambda name: self.policy.named(name))
         self.outages = Outages()
         self._build_control(options)
         logs = build_logs(options, self._keys, self.metrics)

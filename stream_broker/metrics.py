@@ -32,10 +32,11 @@ _LOOKUP_BUCKETS = (0.00002, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.00
 
 
 class BrokerMetrics:
-    """One registry per process."""
+    """One registry per process. `model_of`: a model's name in the policy for any name of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, model_of: Callable[[str], str] = str) -> None:
         self.registry = CollectorRegistry()
+        self._model_of = model_of
         self._models, self._engines = Names(), Names()
         self._of_jobs()
         self._of_engines()
@@ -236,8 +237,8 @@ class BrokerMetrics:
         self.registry.register(_Total(name, help_text, read))
 
     def hearing(self, engine: str, model: str, job_id: str) -> Hearing:
-        """What is measured of one call to an engine; `engine` and `model` are a grant's."""
-        labels = self._engines.of(engine), self._models.of(model)
+        """What is measured of one call to an engine; `engine` is of its grant."""
+        labels = self._engines.of(engine), self._model(model)
         return Hearing(self.engine_gaps.of(*labels), job_id, self.engine_ttft.of(*labels).add)
 
     def delivery(
@@ -245,7 +246,7 @@ class BrokerMetrics:
     ) -> Delivery:
         """What is measured of one viewer. `began`: Unix time of its job's acceptance where the
         viewer is there before the first text; `clock` gives Unix seconds."""
-        label = self._models.of(model)
+        label = self._model(model)
         first = None
         if began is not None:
             first = partial(self._delivered_first, label, job_id, began, clock)
@@ -304,9 +305,9 @@ class BrokerMetrics:
     def job_ended(
         self, event: str, kind: str, model: str, body: dict[str, Any], job_id: str | None = None
     ) -> None:
-        """Counts a job by the data of its terminal event; `model` is its grant's."""
+        """Counts a job by the data of its terminal event."""
         code = body.get("code") or body.get("reason") or body.get("finish_reason") or ""
-        label = self._models.of(model)
+        label = self._model(model)
         self.jobs.labels(kind, event, code, label).inc()
         usage = body["usage"]
         for direction in ("prompt", "completion", "cached"):
@@ -324,6 +325,9 @@ class BrokerMetrics:
         """
         encode, media = choose_encoder(accept)
         return encode(self.registry), media
+
+    def _model(self, name: str) -> str:
+        return self._models.of(self._model_of(name))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"okome_broker_{name}", text, labels, registry=self.registry)

@@ -108,7 +108,7 @@ class Twin:
         self.control = Control()
         state.mkdir(exist_ok=True)
         with (
-            patch.object(app, "EngineClient", lambda *_: self.engines),
+            patch.object(app, "EngineClient", lambda *_, **__: self.engines),
             patch.object(app, "ControlClient", lambda *_, **__: self.control),
         ):
             self.broker = app.Broker(
