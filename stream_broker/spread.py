@@ -15,12 +15,15 @@ from prometheus_client.core import Exemplar, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 OTHER: Final = "other"
+# Different values of one label, and of a histogram's labels together: a scrape takes what
+# is bounded (`observability/scraping.py`), and drops all of what is not.
+MOST: Final = 24
 
 
 class Names:
     """The values of a label, at most `most` different ones; all later ones are OTHER."""
 
-    def __init__(self, most: int = 100) -> None:
+    def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._known: set[str] = set()
 
@@ -73,7 +76,7 @@ class Spread:
 
 
 class Spreads(Collector):
-    """A histogram by labels, whose values are bounded (`Names`, or of a table)."""
+    """A histogram by labels: of MOST different values, and one of OTHER for all else."""
 
     def __init__(
         self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()
@@ -89,6 +92,9 @@ class Spreads(Collector):
     def of(self, *values: str) -> Spread:
         """The spread of these values; the same one each time."""
         found = self._by_label.get(values)
+        if found is None and len(self._by_label) >= MOST:
+            values = (OTHER,) * len(self._labels)
+            found = self._by_label.get(values)
         if found is None:
             found = self._by_label[values] = Spread(self._bounds)
         return found

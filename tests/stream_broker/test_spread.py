@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stream_broker.spread import OTHER, Names, Spread, Spreads
+from stream_broker.spread import MOST, OTHER, Names, Spread, Spreads
 
 BOUNDS = (0.01, 0.1, 1)
 times = st.floats(0, 10)
@@ -63,3 +63,18 @@ def test_there_are_only_so_many_names() -> None:
     assert [names.of(name) for name in ("a", "b", "a", "c", "d", "b")] == [
         "a", "b", "a", OTHER, OTHER, "b"
     ]  # fmt: skip
+
+
+def test_a_histogram_has_only_so_many_series() -> None:
+    spreads = Spreads("lateness_seconds", "How late.", BOUNDS, ("engine", "model"))
+    for number in range(3 * MOST):
+        spreads.of(f"e{number}", "small").add(0.05)
+    (family,) = spreads.collect()
+    counts = {
+        sample.labels["engine"]: sample.value
+        for sample in family.samples
+        if sample.name.endswith("_count")
+    }
+    assert len(counts) == MOST + 1
+    assert counts[OTHER] == 2 * MOST
+    assert spreads.of("e0", "small") is not spreads.of("one more", "small")
