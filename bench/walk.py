@@ -31,8 +31,11 @@ from stream_broker.log.direct import DirectWriter
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.turns import Turns
 from stream_broker.log.writer import Writable, Writer
+from stream_broker.measures import Delivery, Hearing
+from stream_broker.metrics import GAP_BUCKETS
 from stream_broker.pump import Pump
 from stream_broker.relay import Relay
+from stream_broker.spread import Spread
 from stream_broker.views.openai import OpenAIView
 from stream_broker.window import WINDOW_BYTES, Window
 from tests.stream_broker.building import JOB, KEYS, LIFETIMES, head
@@ -102,7 +105,10 @@ async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]
         max_pause=_FAR,
         alarms=alarms,
     )
-    stream = EngineStream(b"", OpenAIDialect(), live, nowhere, _FAR, time.monotonic, alarms)
+    hearing = Hearing(Spread(GAP_BUCKETS), JOB, lambda *_: None)
+    stream = EngineStream(
+        b"", OpenAIDialect(), live, nowhere, _FAR, time.monotonic, alarms, hearing
+    )
     origin = origin_of("http://127.0.0.1:1")
     connection = EngineConnection(cast(Any, nowhere), origin, 1 << 20, time.monotonic)
     connection.connection_made(cast(asyncio.BaseTransport, nowhere))
@@ -110,6 +116,7 @@ async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]
     live.attach(stream)
     view = OpenAIView(its_head, 0)
     pump = Pump(nowhere, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms)
+    pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
     pump.follow(window, lambda _: None)
     connection.data_received(reads[0])
     return connection, nowhere

@@ -26,14 +26,19 @@
 | okome_control_tool_calls_total | tool, outcome | calls of the policy's tools |
 | okome_control_tool_seconds | tool | time from a call to its outcome |
 | okome_control_tool_lines_lost_total | | lines of the audit log that found no room |
+| process_cpu_seconds_total | | CPU time of this process |
+| process_resident_memory_bytes | | what it has in memory |
+| process_virtual_memory_bytes | | what it has mapped |
+| process_open_fds | | file descriptors that are open |
+| process_max_fds | | how many may be |
+| process_start_time_seconds | | when it began, Unix time |
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 _TOOL_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _GRANT_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -97,6 +102,7 @@ class Metrics:
             "okome_control_faults", "Exceptions that became a 500.", registry=registry
         )
         self._of_tools()
+        ProcessCollector(registry=registry)
 
     def _of_tools(self) -> None:
         """`tool` is a name of the policy, so there are as many as an operator has written."""
@@ -144,6 +150,7 @@ class Metrics:
         )
         self.overload = counter("overload", "What became of jobs too many.", "model", "step")
 
-    def exposition(self) -> bytes:
-        """The text a Prometheus scrapes."""
-        return generate_latest(self.registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What a scrape with this `Accept` is given, and its media type."""
+        encode, media = choose_encoder(accept)
+        return encode(self.registry), media

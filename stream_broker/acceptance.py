@@ -24,7 +24,7 @@ from stream_broker.abandoned import Abandoned
 from stream_broker.authn import Principal
 from stream_broker.control import ControlClient
 from stream_broker.directory import Directory
-from stream_broker.granting import Granting
+from stream_broker.granting import Granting, Told
 from stream_broker.ids import Home, new_job_id
 from stream_broker.log.base import Claim, EventLog, LogUnavailable
 from stream_broker.log.memory import MemoryLog
@@ -48,7 +48,11 @@ class Accepted:
 
 
 class Acceptance:
-    """The way in for jobs of every shape."""
+    """The way in for jobs of every shape.
+
+    `told` hears of each request what became of it, `accepted`, `replayed` or a code, and after
+    how many seconds; `granted` the same of the grants.
+    """
 
     def __init__(
         self,
@@ -64,11 +68,14 @@ class Acceptance:
         redis: RedisLog | None,
         abandoned: Abandoned | None,
         clock: Callable[[], float],
+        told: Told = lambda *_: None,
+        granted: Told = lambda *_: None,
     ) -> None:
         self._settings = settings
         self._home = home
         self._process = process
-        self._granting = Granting(settings, node, control, policy, clock)
+        self._granting = Granting(settings, node, control, policy, clock, granted)
+        self._told = told
         self._runner = runner
         self._directory = directory
         self._memory = memory
@@ -81,6 +88,23 @@ class Acceptance:
         self, principal: Principal, spec: JobSpec, key: str | None, route: str
     ) -> Accepted:
         """Starts the job, or finds the one that `key` started. Raises ProblemError."""
+        began, outcome = self._runner.monotonic(), "internal"
+        try:
+            accepted = await self._accept(principal, spec, key, route)
+            outcome = "replayed" if accepted.replayed else "accepted"
+            return accepted
+        except ProblemError as problem:
+            outcome = problem.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "left"
+            raise
+        finally:
+            self._told(outcome, self._runner.monotonic() - began)
+
+    async def _accept(
+        self, principal: Principal, spec: JobSpec, key: str | None, route: str
+    ) -> Accepted:
         if SCOPE_GENERATE not in principal.scopes:
             raise ProblemError("scope_missing", f"The scope {SCOPE_GENERATE} is needed")
         self._check_room()

@@ -26,6 +26,7 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.followers import Followers
 from stream_broker.granting import Granting
 from stream_broker.ids import Home
+from stream_broker.lateness import watch_lateness
 from stream_broker.leases import LeaseKeeper
 from stream_broker.live import LiveJob
 from stream_broker.log.keys import KeySpace
@@ -74,7 +75,7 @@ class Broker:
         self._node = options.node
         self.traces = exporter_of(options.settings, "okome-broker", options.node)
         self.faulty = asyncio.Event()
-        self.metrics = BrokerMetrics()
+        self.metrics = BrokerMetrics(lambda name: self.policy.named(name))
         self.outages = Outages()
         self._build_control(options)
         logs = build_logs(options, self._keys, self.metrics)
@@ -138,7 +139,10 @@ class Broker:
     def _build_runner(self, options: Options) -> None:
         settings = options.settings
         self.engines = EngineClient(
-            settings.engine_connect_timeout, settings.engine_idle_timeout, settings.engine_line_max
+            settings.engine_connect_timeout,
+            settings.engine_idle_timeout,
+            settings.engine_line_max,
+            stopped=self.metrics.engine_aborts.observe,
         )
         self.turns = Turns(self.control, time.monotonic)
         dropped = self.metrics.engine_reports_dropped.inc
@@ -176,7 +180,9 @@ class Broker:
             self._home,
             options.node,
             settings.embeddings_per_broker,
-            Granting(settings, options.node, self.control, self.policy, time.time),
+            Granting(
+                settings, options.node, self.control, self.policy, time.time, metrics.was_granted
+            ),
             self.control,
             self.leases,
             self.spool,
@@ -208,7 +214,7 @@ class Broker:
 
     def _build_context(self, options: Options) -> None:
         settings = options.settings
-        self.playout = Playout(time.monotonic)
+        self.playout = Playout(time.monotonic, self.metrics.pacer_holds.of().add)
         look = self.sweeper.look if self.sweeper is not None else lambda: None
         self.directory = Directory(
             self._home,
@@ -236,6 +242,8 @@ class Broker:
             self.redis_log,
             self.abandoned,
             time.time,
+            self.metrics.was_accepted,
+            self.metrics.was_granted,
         )
         self.context = Context(
             settings=settings,
@@ -284,6 +292,7 @@ class Broker:
             self.runner.renew(),
             self.reports.run(),
             self.cache.run(),
+            watch_lateness(time.monotonic, self.metrics.loop_lag.observe),
         ]
         if self.log_writer is not None:
             runs.append(self.log_writer.run())
@@ -359,13 +368,22 @@ class Broker:
             await self.conversations.remember(head.user_id, head.conversation_id, messages)
 
     def _gauges(self) -> None:
-        gauge = self.metrics.gauge
+        gauge, total = self.metrics.gauge, self.metrics.total
         gauge("okome_broker_jobs_running", "Relays here.", lambda: len(self.runner.jobs))
         gauge("okome_broker_jobs_queued", "Waiting for a turn.", lambda: self.turns.waiting)
         gauge("okome_broker_embeddings_running", "Requests here.", lambda: len(self.embedder))
         gauge("okome_broker_cache_bytes", "Kept by this process.", lambda: self.cache.size)
         gauge("okome_broker_viewers", "Open viewer connections.", lambda: len(self.viewers))
+        gauge("okome_broker_viewer_lag_events", "Of the slowest.", lambda: self.viewers.lag)
         gauge("okome_broker_log_away", "1 while only other homes' logs answer.", self._log_away)
+        gauge("okome_broker_log_queue_events", "Not yet durable.", self._log_queue)
+        gauge("okome_broker_backlog_bytes", "Held by jobs.", lambda: self.runner.backlog.held)
+        gauge("okome_broker_leases_held", "Renewed from here.", lambda: len(self.leases))
+        gauge("okome_broker_draining", "1 while it drains.", lambda: self.context.draining)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
         gauge("okome_broker_spool_bytes", "Of settlements.", lambda: self.spool.bytes)
         gauge("okome_broker_policy_age_seconds", "Since the last poll.", lambda: self.policy.age)
+        total("okome_broker_delivered_events", "To viewers.", lambda: self.viewers.delivered)
+
+    def _log_queue(self) -> int:
+        return 0 if self.log_writer is None else self.log_writer.waiting

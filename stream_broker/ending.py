@@ -51,7 +51,8 @@ class Ending:
         """Reports the end, once, by whoever wrote it."""
         if live.terminal is None or live.fenced:
             return
-        self._metrics.job_ended(live.terminal.name, live.head.kind, live.terminal.body())
+        head, end = live.head, live.terminal
+        self._metrics.job_ended(end.name, head.kind, head.model, end.body(), head.job_id)
         settlement = settlement_of(
             live.head,
             live.terminal,

@@ -22,6 +22,7 @@ from stream_broker.engines.client import EngineClient
 from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
+from stream_broker.measures import Hearing
 from stream_broker.record import JobHead
 from stream_broker.rounds import Rounds, Spoken, name_of, rounds_of
 from stream_broker.seam import Seam, cut
@@ -45,7 +46,8 @@ class EngineRun:
     `targets` are those of its grant, with the latest that is known of them; `call` is the
     engine call without its prefix; `patience`: seconds to wait for a log that is to tell
     the text so far, which is never kept in memory; `moved` is called for each engine that
-    went on behind a text, `faulted` for each that failed, with the code; `desk` has the
+    went on behind a text, `faulted` for each that failed, with the code; `hearing` makes what
+    measures one call, of the engine's URL, the job's model and the job; `desk` has the
     policy's tools called.
     """
 
@@ -60,6 +62,7 @@ class EngineRun:
         patience: float,
         moved: Callable[[], None],
         faulted: Callable[[EngineTarget, str], None],
+        hearing: Callable[[str, str, str], Hearing],
         desk: ToolDesk,
     ) -> None:
         self._live = live
@@ -71,6 +74,7 @@ class EngineRun:
         self._patience = patience
         self._count_move = moved
         self._faulted = faulted
+        self._hearing = hearing
         self._targets = targets
         self._places = list(range(len(targets)))
         self._left = in_order(self._places, live.engine)
@@ -227,8 +231,9 @@ class EngineRun:
         if prefix and live.relay.rounds.granted:
             # What was begun as a text is brought to its end as one.
             call = msgspec.structs.replace(call, tool_choice="none")
+        hearing = self._hearing(target.base_url, live.head.model, live.job_id)
         try:
-            engine = await self._client.start(target, call, self)
+            engine = await self._client.start(target, call, self, hearing)
         except Exception:
             _LOG.exception("%s: %s cannot be asked", live.head.job_id, target.base_url)
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from contracts.grants import Grant, GrantQuestion, GrantRequest
@@ -13,9 +14,15 @@ from stream_broker.control import ControlClient, ControlUnavailable
 from stream_broker.degraded import grant_alone
 from stream_broker.policy import PolicyHolder
 
+Told = Callable[[str, float], object]
+
 
 class Granting:
-    """Asks for the broker on `node`; `clock` gives Unix seconds."""
+    """Asks for the broker on `node`; `clock` gives Unix seconds.
+
+    `told` hears of each question what became of it, `ok`, `alone` (the control plane was
+    away) or a code, and after how many seconds.
+    """
 
     def __init__(
         self,
@@ -24,12 +31,14 @@ class Granting:
         control: ControlClient,
         policy: PolicyHolder,
         clock: Callable[[], float],
+        told: Told = lambda *_: None,
     ) -> None:
         self._settings = settings
         self._node = node
         self._control = control
         self._policy = policy
         self._clock = clock
+        self._told = told
 
     async def ask(
         self,
@@ -46,6 +55,19 @@ class Granting:
             node=self._node,
             traceparent=traceparent,
         )
+        began, outcome = time.monotonic(), "left"
+        try:
+            grant = await self._ask(principal, request, running)
+            outcome = "ok" if grant.degraded_until is None else "alone"
+            return grant
+        except ProblemError as problem:
+            outcome = problem.code
+            raise
+        finally:
+            self._told(outcome, time.monotonic() - began)
+
+    async def _ask(self, principal: Principal, request: GrantRequest, running: int) -> Grant:
+        question = request.request
         try:
             return await self._control.grant(request)
         except ControlUnavailable as error:

@@ -25,6 +25,9 @@ class LeaseKeeper:
         self._interval = interval
         self._held: dict[str, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def hold(self, lease_id: str, user_id: str) -> None:
         """Renews `lease_id` from now on."""
         self._held[lease_id] = user_id

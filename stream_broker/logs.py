@@ -42,6 +42,6 @@ def build_logs(options: Options, keys: KeySpace, metrics: BrokerMetrics) -> Logs
     if stores is None:
         return Logs(memory, writers)
     redis = RedisLog(stores, keys, lease=settings.relay_ttl, **lifetimes)
-    writer = LaneWriters(redis, time.monotonic, told=metrics.log_flushed)
+    writer = LaneWriters(redis, time.monotonic, told=metrics.log_flushed, shown=metrics.log_shown)
     writers[stores.durability] = writer
     return Logs(memory, writers, stores, redis, writer)

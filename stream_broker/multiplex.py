@@ -18,6 +18,7 @@ from contracts.problems import ProblemError
 from stream_broker.events import Event
 from stream_broker.feed import LogExpired
 from stream_broker.log.base import LogUnavailable
+from stream_broker.measures import Delivery
 from stream_broker.patience import Patience
 from stream_broker.watch import Watch
 
@@ -29,6 +30,7 @@ _LOG_RETRY_S = 0.2
 _encode = msgspec.json.encode
 
 Find = Callable[[str, int], Awaitable[Watch]]
+Deliver = Callable[[Watch, int], Delivery]
 
 
 class MessageConnection(Protocol):
@@ -50,11 +52,14 @@ class GivenUp(Exception):
 class _Place:
     """How far one job has been written."""
 
-    __slots__ = ("cursor", "listener", "watch")
+    __slots__ = ("cursor", "delivery", "listener", "watch")
 
-    def __init__(self, watch: Watch, cursor: int, listener: Callable[[], None]) -> None:
+    def __init__(
+        self, watch: Watch, cursor: int, listener: Callable[[], None], delivery: Delivery | None
+    ) -> None:
         self.watch = watch
         self.cursor = cursor
+        self.delivery = delivery
         self.listener = listener
         watch.window.listen(listener)
 
@@ -67,12 +72,22 @@ class Multiplex:
     """One connection's jobs. `find(job_id, cursor)` opens a watch where the job is now.
 
     `run` is the one task that writes what has to be waited for; it ends with the reason
-    for which the connection has to end: `gone`, `drained` or `send_timeout`.
+    for which the connection has to end: `gone`, `drained` or `send_timeout`. `deliver` makes
+    what measures how a job is served.
     """
 
-    def __init__(self, connection: MessageConnection, find: Find, send_timeout: float) -> None:
+    def __init__(
+        self,
+        connection: MessageConnection,
+        find: Find,
+        send_timeout: float,
+        deliver: Deliver | None = None,
+    ) -> None:
         self._connection = connection
         self._find = find
+        self._deliver = deliver
+        self._now = asyncio.get_running_loop().time
+        self.delivered = 0
         self._patience = Patience(send_timeout)
         self._places: dict[str, _Place] = {}
         self._replies: asyncio.Queue[bytes] = asyncio.Queue(REPLIES_MAX)
@@ -87,6 +102,12 @@ class Multiplex:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._places
 
+    @property
+    def lag(self) -> int:
+        """See Drainable: of the job that is furthest behind."""
+        places = self._places.values()
+        return max((max(0, p.watch.window.shown - p.cursor) for p in places), default=0)
+
     async def reply(self, message: bytes) -> None:
         """Queues a message that is not of a log; waits while REPLIES_MAX are queued."""
         await self._replies.put(message)
@@ -94,8 +115,13 @@ class Multiplex:
 
     def put(self, job_id: str, watch: Watch, cursor: int) -> None:
         """Serves a job from `cursor` on, in place of what was served of it so far."""
+        before = self._places.get(job_id)
         self.detach(job_id)
-        self._places[job_id] = _Place(watch, cursor, partial(self._job_moved, job_id))
+        delivery = before.delivery if before is not None and before.cursor == cursor else None
+        if delivery is None and self._deliver is not None:
+            delivery = self._deliver(watch, cursor)
+        listener = partial(self._job_moved, job_id)
+        self._places[job_id] = _Place(watch, cursor, listener, delivery)
         self._more.set()
 
     def detach(self, job_id: str) -> None:
@@ -151,6 +177,8 @@ class Multiplex:
         ready = not (self._turning or self._connection.full or self._replies.qsize())
         if ready:
             self._write_some(job_id, place)
+        elif self._connection.full and place.delivery is not None:
+            place.delivery.pause()
         if place.cursor < place.watch.window.shown or _at_end(place):
             self._more.set()
 
@@ -237,7 +265,11 @@ class Multiplex:
 
     def _write(self, job_id: str, place: _Place, events: list[Event]) -> None:
         self._connection.write_messages([message(job_id, event) for event in events])
-        place.cursor = events[-1].seq
+        last = events[-1]
+        self.delivered += last.seq - place.cursor
+        place.cursor = last.seq
+        if place.delivery is not None:
+            place.delivery.frame(last, self._now())
 
     async def _room(self) -> None:
         """Returns once more may be written, or the connection ends. Raises GivenUp."""

@@ -182,6 +182,11 @@ class Pacer:
         self.next_at = None
         return self._released
 
+    @property
+    def oldest(self) -> float:
+        """When the burst of the oldest token began that is held; there has to be one."""
+        return self._held[0][1] - self._hold_s
+
     # Private
 
     # These two run for every token of a smooth engine: no min, max or abs, each is a call.

@@ -21,12 +21,17 @@ TICK_S = 0.001
 class Playout:
     """Paces windows; what it holds goes when its window ends.
 
+    `held` hears of each write how many seconds its oldest token was held.
+
     `monotonic` is the clock of the loop's timers, read when it is asked: uvloop's own
     `time` stands still between two turns, by whole milliseconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], held: Callable[[float], object] = lambda _: None
+    ) -> None:
         self.now = monotonic
+        self.held = held
         self._wheel: Wheel[_Gate] = Wheel(TICK_S)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -92,8 +97,12 @@ class _Gate:
         if self._armed_at is not None and now < self._armed_at:
             return
         self._armed_at = None
-        if self._pacer.next_at is not None:
-            self._window.show(self._pacer.release(now))
+        pacer, window = self._pacer, self._window
+        if pacer.next_at is not None:
+            since, before = pacer.oldest, window.shown
+            window.show(pacer.release(now))
+            if window.shown > before:
+                self._playout.held(now - since)
             self._arm()
 
     def _arm(self) -> None:

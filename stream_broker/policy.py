@@ -13,6 +13,7 @@ from contracts.tokens import PublicKeys, load_public_keys
 from stream_broker.control import ControlClient, ControlUnavailable
 from stream_broker.offers import find_model
 from stream_broker.policy_file import Moment, PolicyFile, Stamp, now
+from stream_broker.spread import OTHER
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class PolicyHolder:
     def model(self, name: str) -> PolicyModel | None:
         """A model by its public name or an alias."""
         return find_model(self.snapshot, name)
+
+    def named(self, name: str) -> str:
+        """The public name of the model that `name` means; OTHER where there is none."""
+        found = find_model(self._snapshot, name) if self._snapshot else None
+        return found.id if found else OTHER
 
     def targets(self, grant: Grant) -> list[EngineTarget]:
         """The engines of a grant, with what has been proven of them since."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from stream_broker.alarms import Alarms
 from stream_broker.events import Event
+from stream_broker.measures import Delivery
 from stream_broker.patience import Patience
 from stream_broker.views.base import View
 from stream_broker.window import Window
@@ -43,7 +44,7 @@ class Pump:
     """One viewer's stream. `cursor` is the number of the last event written.
 
     `over` says why nothing more will be written, once that is so: `gone`, `drained` or
-    `send_timeout`. `heartbeat` and `send_timeout` are in seconds.
+    `send_timeout`. `heartbeat` and `send_timeout` are in seconds. `delivery` measures.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Pump:
         "_window",
         "_wrote_at",
         "cursor",
+        "delivery",
         "over",
     )
 
@@ -84,6 +86,7 @@ class Pump:
         self._alarms = alarms
         self._alarm = alarms.after(min(heartbeat, send_timeout), self._on_time)
         self.cursor = cursor
+        self.delivery: Delivery | None = None
         self.over: str | None = None
 
     def follow(self, window: Window, stopped: Callable[[str], None]) -> None:
@@ -143,18 +146,21 @@ class Pump:
         window = self._window
         if window is None:
             return
-        connection = self._connection
+        connection, delivery = self._connection, self.delivery
         while not connection.full:
             if self.cursor < window.shown:
                 events = window.read(self.cursor, FRAME_BYTES)
                 if events is None:
                     self._stop("behind")
                     return
-                self.cursor = events[-1].seq
+                last = events[-1]
+                self.cursor = last.seq
                 body = self._view.blocks(events)
                 if body:
                     connection.write_frame(body)
-                    self._wrote_at = self._loop.time()
+                    self._wrote_at = now = self._loop.time()
+                    if delivery is not None:
+                        delivery.frame(last, now)
             else:
                 self._check_end(window)
                 return
@@ -182,6 +188,8 @@ class Pump:
             self._room.set_result(None)
 
     def _note_full(self) -> None:
+        if self.delivery is not None:
+            self.delivery.pause()
         if not self._patience.tried:
             self._arm(min(self._alarm.when, self._look(self._loop.time())))
 

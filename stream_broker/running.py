@@ -245,6 +245,7 @@ class Runner:
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
             faulted=self._faulted,
+            hearing=self._metrics.hearing,
             desk=self._desk,
         )
         if said is not None:

@@ -115,6 +115,18 @@ class EventStream:
             if self._connection is None:
                 self._close_watch()
 
+    @property
+    def delivered(self) -> int:
+        """See Drainable."""
+        return 0 if self._pump is None else self._pump.cursor - self._cursor
+
+    @property
+    def lag(self) -> int:
+        """See Drainable."""
+        if self._pump is None or self._watch is None:
+            return 0
+        return max(0, self._watch.window.shown - self._pump.cursor)
+
     def drain(self) -> None:
         """Ends the stream between blocks, if its client can come back by itself."""
         if self._resumable and self._pump is not None:
@@ -163,6 +175,8 @@ class EventStream:
         elif self._watch is None:
             self._spawn(self._look_for_job(pump))
         else:
+            if pump.delivery is None:
+                pump.delivery = self._viewers.delivery(self._watch, pump.cursor)
             pump.follow(self._watch.window, self._stopped)
 
     def _stopped(self, why: str) -> None:
@@ -196,16 +210,16 @@ class EventStream:
         """The stream is over, once."""
         self._close_watch()
         connection, pump = self._connection, self._pump
-        self._connection = self._pump = None
         if connection is None or pump is None:
             return
+        self._viewers.remove(self)
+        self._connection = self._pump = None
         pump.end("gone")
         if why == "send_timeout":
             connection.abort()
         elif why != "gone":
             connection.finish()
         connection.taker = None
-        self._viewers.remove(self)
         self._viewers.closed(why)
 
     def _spawn(self, step: Coroutine[Any, Any, None]) -> None:

@@ -137,6 +137,8 @@ class Sweeper:
         self._followers.listen(tag)
         self._runner.take_over(orphan, events, leased_at=asked_at)
         self._metrics.takeovers.inc()
+        took = self._runner.monotonic() - asked_at
+        self._metrics.takeover_seconds.observe(orphan.lapsed + took)
         if await self._log.cancelled(job_id):
             # Asked for after `acquire`, when nobody here had the job yet.
             self._runner.cancel(job_id, "client")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from contracts.problems import ProblemError
 from stream_broker.alarms import Alarms
+from stream_broker.measures import Delivery
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.tasks import end
+from stream_broker.watch import Watch
 
 
 class Drainable(Protocol):
@@ -21,12 +24,24 @@ class Drainable(Protocol):
     def cut(self) -> None:
         """Ends it now."""
 
+    @property
+    def delivered(self) -> int:
+        """Events written to it so far."""
+
+    @property
+    def lag(self) -> int:
+        """Events that it may be shown and has not been written."""
+
 
 class Viewers:
-    """Holds at most `most` connections, and the `alarms` of them all."""
+    """Holds at most `most` connections, and the `alarms` of them all. `clock`: Unix seconds."""
 
-    def __init__(self, metrics: BrokerMetrics, most: int) -> None:
+    def __init__(
+        self, metrics: BrokerMetrics, most: int, clock: Callable[[], float] = time.time
+    ) -> None:
         self.alarms = Alarms()
+        self._clock = clock
+        self._delivered = 0
         self._metrics = metrics
         self._most = most
         self._open: set[Drainable] = set()
@@ -52,9 +67,29 @@ class Viewers:
 
     def remove(self, viewer: Drainable) -> None:
         """A connection has ended."""
+        if viewer in self._open:
+            self._delivered += viewer.delivered
         self._open.discard(viewer)
         if not self._open:
             self._empty.set()
+
+    def delivery(self, watch: Watch, cursor: int) -> Delivery:
+        """What measures how a viewer is served from `cursor` on."""
+        head = watch.state.head
+        # Who comes later is not waiting for the first text, but reads what was said.
+        early = cursor == 0 and watch.state.first_token_at is None
+        began = head.created_at if early else None
+        return self._metrics.delivery(head.job_id, head.model, began, self._clock)
+
+    @property
+    def delivered(self) -> int:
+        """Events written to viewers so far."""
+        return self._delivered + sum(viewer.delivered for viewer in self._open)
+
+    @property
+    def lag(self) -> int:
+        """Of the viewer that is furthest behind: events that it may be shown."""
+        return max((viewer.lag for viewer in self._open), default=0)
 
     def closed(self, reason: str) -> None:
         """Counts how a connection ended."""

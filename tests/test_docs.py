@@ -49,6 +49,12 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
     documented = set(re.findall(r"^\| `(\w+)`", METRICS, re.MULTILINE))
     # These are read from the running broker's parts (`app.py`).
     gauges = {
+        "okome_broker_viewer_lag_events",
+        "okome_broker_log_queue_events",
+        "okome_broker_backlog_bytes",
+        "okome_broker_leases_held",
+        "okome_broker_draining",
+        "okome_broker_delivered_events",
         "okome_broker_jobs_queued",
         "okome_broker_jobs_running",
         "okome_broker_viewers",

@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from contracts.problems import ProblemError
-from control_plane.metrics import CONTENT_TYPE
 from control_plane.placing.telling import tell
 from control_plane.plane import Plane
 from control_plane.store.schema import users
@@ -53,12 +52,13 @@ class Operations:
         for engine in self._plane.prober.untried:
             raise ProblemError("no_engine", f"{engine.base_url} is being probed")
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """The exposition of `control_plane/metrics.py`."""
         plane = self._plane
         plane.metrics.leases_live.set(plane.books.ledger.all_live_streams(plane.clock()))
         tell(plane.dispatcher, plane.metrics, plane.clock())
-        return Response(plane.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+        body, media = plane.metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": media})
 
 
 def _nothing(connection: Connection) -> None:

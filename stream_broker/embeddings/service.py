@@ -266,7 +266,8 @@ class Embedder:
             )
         )
         body = {"code": code, "usage": msgspec.structs.asdict(usage)}
-        self._metrics.job_ended(_EVENTS[outcome], "embedding", body)
+        model = grant.model or spec.model
+        self._metrics.job_ended(_EVENTS[outcome], "embedding", model, body)
 
 
 def key_of(user_id: str, target: EngineTarget, dimensions: int | None, item: Item) -> bytes:

@@ -21,6 +21,7 @@ from stream_broker.engines.dialects import dialect_for
 from stream_broker.engines.origin import Origin, origin_of
 from stream_broker.engines.pool import IdlePool
 from stream_broker.engines.stream import EngineSink, EngineStream
+from stream_broker.measures import Hearing
 
 __all__ = ["EngineClient", "EngineSink", "EngineStream"]
 
@@ -37,7 +38,8 @@ class EngineClient:
     Args: `connect_timeout` and `idle_timeout` in seconds, the second between bytes of a
     stream that is not paused; `line_max`, longest line of a stream in bytes;
     `read_buffer`, the receive buffer of a connection and what it may read in one turn:
-    what a job may take in beyond its limits, thousands of them at once.
+    what a job may take in beyond its limits, thousands of them at once; `stopped` hears
+    how many seconds it took to close the connection of an engine that was to stop.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class EngineClient:
         line_max: int,
         read_buffer: int = 8 * 1024,
         clock: Callable[[], float] = time.monotonic,
+        stopped: Callable[[float], object] = lambda _: None,
     ) -> None:
+        self._stopped = stopped
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._line_max = line_max
@@ -58,11 +62,18 @@ class EngineClient:
         self._streams: dict[EngineStream, Origin] = {}
         self._dials: dict[EngineStream, asyncio.Task[None]] = {}
         self._open: set[EngineConnection] = set()
+        self._cut: dict[EngineConnection, float] = {}
         self._all_gone = asyncio.Event()
         self._alarms = Alarms()
         self._closed = False
 
-    async def start(self, target: EngineTarget, call: EngineCall, sink: EngineSink) -> EngineStream:
+    async def start(
+        self,
+        target: EngineTarget,
+        call: EngineCall,
+        sink: EngineSink,
+        hearing: Hearing | None = None,
+    ) -> EngineStream:
         """Starts a generation of the target's model and returns at once.
 
         The sink hears nothing before this has returned. Whatever goes wrong afterwards,
@@ -78,8 +89,10 @@ class EngineClient:
             headers = (*asked.headers, ("traceparent", call.traceparent))
             asked = msgspec.structs.replace(asked, headers=headers)
         request = origin.encode(asked)
+        if hearing is not None:
+            hearing.asked(self._clock())
         stream = EngineStream(
-            request, dialect, sink, self, self._idle_timeout, self._clock, self._alarms
+            request, dialect, sink, self, self._idle_timeout, self._clock, self._alarms, hearing
         )
         self._streams[stream] = origin
         connection = self._pool.take(origin, self._clock())
@@ -122,6 +135,10 @@ class EngineClient:
         if task is not None:
             task.cancel()
 
+    def cutting(self, connection: EngineConnection) -> None:
+        """Measures from now on until the connection is gone."""
+        self._cut[connection] = self._clock()
+
     async def _dial(self, stream: EngineStream) -> None:
         origin = self._streams[stream]
         make = partial(EngineConnection, self, origin, self._read_buffer, self._clock)
@@ -153,6 +170,9 @@ class EngineClient:
         """Forgets a connection."""
         self._pool.discard(connection)
         self._open.discard(connection)
+        since = self._cut.pop(connection, None)
+        if since is not None:
+            self._stopped(self._clock() - since)
         if not self._open:
             self._all_gone.set()
 

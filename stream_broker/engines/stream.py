@@ -13,6 +13,7 @@ from stream_broker.engines.connection import EngineConnection
 from stream_broker.engines.deltas import Delta, Failure, Finish
 from stream_broker.engines.dialects import Dialect
 from stream_broker.lines import told
+from stream_broker.measures import Hearing
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,16 @@ class Dialer(Protocol):
         """The stream is over."""
         ...
 
+    def cutting(self, connection: EngineConnection) -> None:
+        """The engine is to stop: its connection is about to be closed."""
+        ...
+
 
 class EngineStream:
     """The handle of one generation: the sink's side may pause, resume and close it.
 
-    After its last delta, or after `close`, the sink is told nothing more.
+    After its last delta, or after `close`, the sink is told nothing more. `hearing`, if
+    given, is told when chunks come.
     """
 
     __slots__ = (
@@ -58,6 +64,7 @@ class EngineStream:
         "_connection",
         "_dialect",
         "_dialer",
+        "_hearing",
         "_idle_timeout",
         "_over",
         "_parser",
@@ -76,6 +83,7 @@ class EngineStream:
         idle_timeout: float,
         clock: Callable[[], float],
         alarms: Alarms,
+        hearing: Hearing | None = None,
     ) -> None:
         self._request = request
         self._dialect = dialect
@@ -84,6 +92,7 @@ class EngineStream:
         self._dialer = dialer
         self._idle_timeout = idle_timeout
         self._clock = clock
+        self._hearing = hearing
         self._connection: EngineConnection | None = None
         self._alarms = alarms
         self._alarm: Alarm | None = None
@@ -97,6 +106,8 @@ class EngineStream:
         """Reads no more until `resume`; what the engine sends waits in the kernel."""
         self._paused = True
         self._stop_watch()
+        if self._hearing is not None:
+            self._hearing.pause()
         if self._connection is not None:
             self._connection.hold()
 
@@ -112,6 +123,8 @@ class EngineStream:
     def close(self) -> None:
         """Ends the generation now: the engine sees its connection close. Idempotent."""
         if not self._over:
+            if self._connection is not None:
+                self._dialer.cutting(self._connection)
             self._conclude(clean=False)
 
     def usage(self) -> Usage | None:
@@ -181,6 +194,8 @@ class EngineStream:
         last = type(deltas[-1])
         if last in _ENDS:
             self._conclude(clean=last is Finish)
+        elif self._hearing is not None and self._connection is not None:
+            self._hearing.chunk(self._connection.heard_at)
         self._sink.deltas(deltas)
 
     def _conclude(self, *, clean: bool) -> None:

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from stream_broker.events import Event
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.writer import LogWriter, Told, Writable
+from stream_broker.log.writer import LogWriter, Shown, Told, Writable
 
 # What a flush waits for more at most (seconds): a millisecond's tokens share one
 # acknowledgement. Of the latency that a token may have, half of it on the average.
@@ -24,11 +24,13 @@ class LaneWriters:
         clock: Callable[[], float],
         gather: float = GATHER_S,
         told: Told | None = None,
+        shown: Shown | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._gather = gather
         self._told = told
+        self._shown = shown
         self._by_lane: dict[str, LogWriter] = {}
         self._by_job: WeakKeyDictionary[Writable, LogWriter] = WeakKeyDictionary()
         self._opened: asyncio.Queue[LogWriter] = asyncio.Queue()
@@ -42,6 +44,11 @@ class LaneWriters:
     def failures(self) -> int:
         """Flushes that were not."""
         return sum(writer.failures for writer in self._by_lane.values())
+
+    @property
+    def waiting(self) -> int:
+        """Events that are queued or on their way."""
+        return sum(writer.waiting for writer in self._by_lane.values())
 
     def add(self, job: Writable, events: list[Event]) -> None:
         """See LogWriter."""
@@ -73,7 +80,7 @@ class LaneWriters:
         writer = self._by_lane.get(lane)
         if writer is None:
             writer = self._by_lane[lane] = LogWriter(
-                self._log, self._clock, self._gather, self._told
+                self._log, self._clock, self._gather, self._told, shown=self._shown
             )
             self._opened.put_nowait(writer)
         return writer

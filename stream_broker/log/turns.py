@@ -37,6 +37,10 @@ class Turns(Generic[Job]):
     def __bool__(self) -> bool:
         return bool(self._queues)
 
+    def __len__(self) -> int:
+        """Events, of all jobs."""
+        return self._count
+
     def __contains__(self, job: Job) -> bool:
         return job in self._queues
 

@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 _RETRY_S = (0.05, 0.1, 0.2)
 
 Told = Callable[[float, bool], object]
+Shown = Callable[[float, float], object]
 
 
 class Writable(Protocol):
@@ -59,6 +60,8 @@ class LogWriter:
     """Batches appends of all jobs. `run` is owned by the composition root.
 
     `told` hears how each attempt ended: after how many seconds of its flush, and whether well.
+    `shown` hears of each flush, once who listens was told of it, how many seconds its oldest
+    event took until it was durable, and how many of all that were not the log's.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class LogWriter:
         gather: float = 0.0,
         told: Told | None = None,
         turns: Turns[Writable] | None = None,
+        shown: Shown | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._gather_s = gather
         self._told = told
+        self._shown = shown
+        self._oldest: float | None = None
         self._turns: Turns[Writable] = Turns() if turns is None else turns
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -80,9 +86,16 @@ class LogWriter:
         self.flushes = 0
         self.failures = 0
 
+    @property
+    def waiting(self) -> int:
+        """Events that are queued or on their way."""
+        return len(self._turns)
+
     def add(self, job: Writable, events: list[Event]) -> None:
         """Queues events. The bound is the job's: it pauses its engine (`live.py`)."""
         self._turns.add(job, events)
+        if self._oldest is None:
+            self._oldest = self._clock()
         self._idle.clear()
         self._wake.set()
 
@@ -111,7 +124,10 @@ class LogWriter:
 
     async def _flush(self) -> None:
         batch = self._turns.take()
+        taken_at = self._clock()
+        oldest, self._oldest = self._oldest or taken_at, None
         outcomes = await self._write([job.to_append(events) for job, events in batch])
+        durable_at = self._clock()
         for (job, events), outcome in zip(batch, outcomes, strict=True):
             if job not in self._turns:
                 continue
@@ -121,6 +137,12 @@ class LogWriter:
             else:
                 self.drop(job)
                 job.refused(outcome)
+        if self._turns and self._oldest is None:
+            # What this flush had no room for has waited as long as what it took.
+            self._oldest = oldest
+        if self._shown is not None:
+            log_s = durable_at - taken_at
+            self._shown(durable_at - oldest, self._clock() - oldest - log_s)
 
     async def _write(self, batch: list[Append]) -> list[Outcome]:
         since = self._clock()

@@ -16,6 +16,7 @@ from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.record import JobState
 from stream_broker.requests import idempotency_key, job_spec
+from stream_broker.resuming import watched
 from stream_broker.routes.answers import json_response
 from stream_broker.routes.reading import cursor_of, heartbeat_of, read_object
 from stream_broker.serving import EventStream
@@ -72,7 +73,7 @@ async def _stream(context: Context, principal: Principal, request: Request) -> R
     find = partial(context.directory.watch, job_id, principal.user_id)
     watch: Watch | None
     try:
-        watch = await find(cursor)
+        watch = await watched(context, job_id, principal.user_id, cursor)
     except LogUnavailable:
         watch = None
     if watch is not None and watch.over:

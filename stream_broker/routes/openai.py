@@ -22,6 +22,7 @@ from stream_broker.log.base import LogUnavailable
 from stream_broker.offers import offered
 from stream_broker.record import JobState
 from stream_broker.requests import completion_spec, idempotency_key
+from stream_broker.resuming import watched
 from stream_broker.routes.answers import json_response
 from stream_broker.routes.reading import cursor_of, read_object
 from stream_broker.serving import EventStream
@@ -99,7 +100,7 @@ async def _stream(
     context: Context, principal: Principal, job_id: str, cursor: int
 ) -> Response | ASGIApp:
     find = partial(context.directory.watch, job_id, principal.user_id)
-    watch = await find(cursor)
+    watch = await watched(context, job_id, principal.user_id, cursor)
     if cursor and watch.over:
         watch.close()
         return Response(status_code=204)

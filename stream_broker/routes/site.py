@@ -91,8 +91,9 @@ def site_routes(context: Context) -> list[BaseRoute]:
         status = 404 if context.draining and context.shared_log else 200
         return json_response({"node": context.node}, status)
 
-    async def metrics(_: Request) -> Response:
-        return Response(context.metrics.render(), media_type="text/plain; version=0.0.4")
+    async def metrics(request: Request) -> Response:
+        body, media = context.metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": media})
 
     return [
         Route("/", page, methods=["GET"]),

@@ -20,6 +20,7 @@ from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.multiplex import Multiplex
 from stream_broker.requests import idempotency_key, job_spec, whole_number
+from stream_broker.resuming import watched
 from stream_broker.routes.answers import problem_response
 from stream_broker.tasks import end
 from stream_broker.watch import Watch
@@ -69,7 +70,12 @@ class Connection:
         self._socket = socket
         self._principal = principal
         self._connection: SocketConnection = socket.scope["extensions"][EXTENSION]
-        self._jobs = Multiplex(self._connection, self._find, context.settings.send_timeout)
+        self._jobs = Multiplex(
+            self._connection,
+            self._find,
+            context.settings.send_timeout,
+            context.viewers.delivery,
+        )
 
     async def serve(self) -> None:
         """Serves until either side ends the connection."""
@@ -174,7 +180,7 @@ class Connection:
         await self._watch(job_id, cursor)
 
     async def _watch(self, job_id: str, cursor: int) -> None:
-        watch = await self._find(job_id, cursor)
+        watch = await watched(self._context, job_id, self._principal.user_id, cursor)
         if watch.over:
             watch.close()
             self._jobs.detach(job_id)

@@ -10,7 +10,7 @@ def test_the_table_and_the_registry_name_the_same_metrics() -> None:
     documented = {
         line.split("|")[1].strip().removesuffix("_total")
         for line in metrics.__doc__.splitlines()
-        if line.startswith("| okome_")
+        if line.startswith(("| okome_", "| process_"))
     }
     assert {family.name for family in metrics.Metrics().registry.collect()} == documented
 
@@ -18,5 +18,5 @@ def test_the_table_and_the_registry_name_the_same_metrics() -> None:
 def test_every_application_has_a_registry_of_its_own() -> None:
     one, other = metrics.Metrics(), metrics.Metrics()
     one.faults.inc()
-    assert b"okome_control_faults_total 1.0" in one.exposition()
-    assert b"okome_control_faults_total 0.0" in other.exposition()
+    assert b"okome_control_faults_total 1.0" in one.exposition()[0]
+    assert b"okome_control_faults_total 0.0" in other.exposition()[0]

@@ -65,7 +65,7 @@ class Speakers:
     def __init__(self) -> None:
         self.streams: list[Speech] = []
 
-    async def start(self, target: EngineTarget, call: EngineCall, sink: Any) -> Speech:
+    async def start(self, target: EngineTarget, call: EngineCall, sink: Any, *_: Any) -> Speech:
         stream = Speech(target, call, sink)
         self.streams.append(stream)
         return stream
@@ -108,7 +108,7 @@ class Twin:
         self.control = Control()
         state.mkdir(exist_ok=True)
         with (
-            patch.object(app, "EngineClient", lambda *_: self.engines),
+            patch.object(app, "EngineClient", lambda *_, **__: self.engines),
             patch.object(app, "ControlClient", lambda *_, **__: self.control),
         ):
             self.broker = app.Broker(

@@ -82,7 +82,9 @@ class ScriptedEngines:
         self.refuse: set[str] = set()
         self._begun = asyncio.Condition()
 
-    async def start(self, target: EngineTarget, call: EngineCall, sink: Any) -> ScriptedStream:
+    async def start(
+        self, target: EngineTarget, call: EngineCall, sink: Any, *_: Any
+    ) -> ScriptedStream:
         if target.base_url in self.refuse:
             raise ValueError(f"cannot stream from {target.base_url}")
         stream = ScriptedStream(target, call, sink)

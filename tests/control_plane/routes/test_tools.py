@@ -74,7 +74,7 @@ async def test_a_call_is_answered_counted_and_noted(control: Harness) -> None:
     (line,) = await audited(control)
     assert (line.actor, line.subject, line.outcome) == ("local", "calculator", "ok")
     assert list(line.detail) == ["ms"]
-    metrics = control.plane.metrics.exposition().decode()
+    metrics = control.plane.metrics.exposition()[0].decode()
     assert 'okome_control_tool_calls_total{outcome="ok",tool="calculator"} 1.0' in metrics
     assert 'okome_control_tool_seconds_count{tool="calculator"} 1.0' in metrics
 
@@ -146,5 +146,5 @@ async def test_lines_that_find_no_room_are_counted(
     for _ in range(3):
         control.plane.trail.called("time", "time", "local", "ok", 0.1)
     assert len(await audited(control)) == 1
-    exposed = control.plane.metrics.exposition().decode()
+    exposed = control.plane.metrics.exposition()[0].decode()
     assert "okome_control_tool_lines_lost_total 2.0" in exposed
