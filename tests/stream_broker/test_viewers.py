@@ -10,6 +10,9 @@ from stream_broker.viewers import Viewers
 
 
 class Viewer:
+    delivered = 0
+    lag = 0
+
     def __init__(self) -> None:
         self.drained = 0
         self.ended = False
@@ -62,7 +65,18 @@ async def test_it_is_known_when_all_have_gone(viewers: Viewers) -> None:
 
 def test_how_connections_ended_is_counted(viewers: Viewers) -> None:
     viewers.closed("gone")
-    assert b'okome_broker_viewers_closed_total{reason="gone"} 1.0' in viewers._metrics.render()
+    assert b'okome_broker_viewers_closed_total{reason="gone"} 1.0' in viewers._metrics.render()[0]
+
+
+def test_what_was_delivered_is_counted_past_the_end_of_a_connection(viewers: Viewers) -> None:
+    one, two = Viewer(), Viewer()
+    one.delivered, two.delivered, two.lag = 5, 3, 7
+    viewers.add(one)
+    viewers.add(two)
+    assert (viewers.delivered, viewers.lag) == (8, 7)
+    viewers.remove(two)
+    viewers.remove(two)
+    assert (viewers.delivered, viewers.lag) == (8, 0)
 
 
 async def test_with_its_broker_a_connection_ends_and_what_it_waits_for(viewers: Viewers) -> None:

@@ -33,6 +33,8 @@ class Client:
             settings=SimpleNamespace(send_timeout=send_timeout),
             directory=parts.directory,
             viewers=self.viewers,
+            metrics=parts.metrics,
+            runner=parts.runner,
         )
         route: Any = self
         principal = Principal(USER, "free", (), "credential")

@@ -167,7 +167,7 @@ def _script(asked: str, rounds: int) -> list[dict[str, Any]] | None:
 class Server:
     """HTTP as far as brokers and control planes use it."""
 
-    def __init__(self, rate: float, steady: bool) -> None:
+    def __init__(self, rate: float, steady: bool = False) -> None:
         self._rate = rate
         self._most = 1 if steady else max(1, round(2 * rate * _TICK_S))
 
