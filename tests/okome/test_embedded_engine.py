@@ -24,7 +24,7 @@ def run(inventory: Path, model: Path, node: str = "okome-core-gpu") -> int:
 @pytest.fixture
 def inventory(tmp_path: Path) -> Path:
     path = tmp_path / "inventory.yml"
-    path.write_text(LOCAL.read_text(encoding="utf-8").replace("127.86.", "127.95."), "utf-8")
+    path.write_text(LOCAL.read_text(encoding="utf-8").replace("127.86.", "127.83."), "utf-8")
     return path
 
 
@@ -53,10 +53,10 @@ def test_a_model_that_is_none(inventory: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_port_in_use(inventory: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.95.0.30", 8000))
+        other.bind(("127.83.0.30", 8000))
         other.listen()
         assert run(inventory, model) == 1
-    assert "127.95.0.30:8000 cannot be listened on: Address already in use" in said(capsys)
+    assert "127.83.0.30:8000 cannot be listened on: Address already in use" in said(capsys)
 
 
 def test_a_node_without_an_engine(
@@ -93,4 +93,4 @@ def test_every_slot_gets_the_context_of_the_inventory(inventory: Path, model: Pa
     assert parameters.n_ctx == 2048 * PARALLEL == 16384  # type: ignore[attr-defined]
     assert engine.context <= MODEL_CONTEXT
     assert parameters.model_alias == {"smollm2:135m"}  # type: ignore[attr-defined]
-    assert parameters.hostnames == ["127.95.0.30"]  # type: ignore[attr-defined]
+    assert parameters.hostnames == ["127.83.0.30"]  # type: ignore[attr-defined]
