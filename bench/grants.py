@@ -39,6 +39,7 @@ from control_plane.store.database import Database
 from control_plane.store.keys import add_key
 from control_plane.store.schema import users
 from control_plane.store.users import LOCAL_TIER
+from observability.collector import set_collector
 from stream_broker.control import ControlClient, ControlUnavailable
 from tests.control_plane.harness import SERVICE_KEY
 from tests.support.control_process import MODEL, ControlProcess, HealthyEngine
@@ -285,6 +286,8 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     options = parser.parse_args()
     os.sched_setaffinity(0, {HARNESS_CORE})
+    # What this process waits for itself is not the control plane's.
+    set_collector()
     rounds = [partial(run, "sqlite", options, None)] if options.database != "postgresql" else []
     with postgres() as server:
         if options.database != "sqlite":

@@ -32,6 +32,7 @@ from inventory.faults import FaultsError
 from inventory.load import InventoryError, load_cluster
 from inventory.model import Cluster
 from inventory.settings import SettingsError, load_settings
+from observability.collector import set_collector
 from observability.logs import configure_logging, obey_signals
 from observability.requests import BoundRequests
 from observability.tracing import exporter_of
@@ -102,6 +103,7 @@ async def _serve(options: argparse.Namespace) -> None:
                 repeating("certificates", RELOAD_EVERY_S, credentials.tls.check)
             )
         log.info("serving on %s port %d", node.address, node.port)
+        set_collector()
         config = _server_config(app, credentials.tls)
         await uvicorn.Server(config).serve(sockets=[listener])
 

@@ -18,11 +18,11 @@ import uvloop
 from inventory.load import InventoryError, load_cluster
 from inventory.settings import SettingsError, load_settings
 from inventory.tls import tls_files
+from observability.collector import set_collector
 from observability.logs import configure_logging, obey_signals
 from observability.requests import BoundRequests
 from stream_broker.app import Broker
 from stream_broker.channel import ClientTls
-from stream_broker.collector import set_collector
 from stream_broker.connection import SocketConnection, StreamConnection
 from stream_broker.log.preflight import LogRefused
 from stream_broker.options import Options

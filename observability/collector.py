@@ -1,8 +1,10 @@
-"""How Python's cyclic collector is set in a broker.
+"""How Python's cyclic collector is set in a process that serves.
 
-With the interpreter's own numbers it was a sixth of what opening a stream cost (measured),
-for every stream that is opened leaves some three hundred objects that live as long as it
-does, and each collection of all generations stops all streams at once.
+With the interpreter's own numbers it was a sixth of what opening a stream cost a broker
+(measured), for every stream that is opened leaves some three hundred objects that live as
+long as it does, and each collection of all generations stops all streams at once. Under 500
+grants a second one of these stopped a process for 76 to 213 ms every few seconds (measured on
+a busy machine): the longest of what a decision waited for.
 """
 
 from __future__ import annotations
