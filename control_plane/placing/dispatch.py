@@ -259,6 +259,8 @@ class Dispatcher:
             or most is None
             or tokens <= most
             or crowded < overload.shorten_at
+            # One shot has no length that could be made smaller.
+            or all(target.kind == "tf_serving" for target in targets)
         ):
             return decision
         self.counts.steps[(question.model, "shorter")] += 1
