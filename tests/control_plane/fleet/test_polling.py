@@ -54,7 +54,7 @@ class Watched:
             client,
             time.time,
             self.dispatcher.occupancy.held,
-            self.dispatcher.take_cold,
+            self.dispatcher.placer.take_cold,
         )
         self.poller.follow(self.targets)
         self.count = 0

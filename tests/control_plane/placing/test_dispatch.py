@@ -237,8 +237,8 @@ def test_a_cold_engine_is_asked_to_load_once_when_it_was_passed_over() -> None:
     place = Place({"m": ["ollama", "vllm"]})
     place.fleet.offered("http://ollama", Offer(loaded=frozenset()))
     assert names(place.dispatcher.decide(place.question(), 0.0)) == ["vllm", "ollama"]
-    assert place.dispatcher.take_cold() == [target("ollama", "m")]
-    assert place.dispatcher.take_cold() == []
+    assert place.dispatcher.placer.take_cold() == [target("ollama", "m")]
+    assert place.dispatcher.placer.take_cold() == []
     place.fleet.loaded("http://ollama", frozenset({"m:latest"}), {})
     assert names(place.dispatcher.decide(place.question(), 0.0))[0] == "ollama"
 
