@@ -126,16 +126,23 @@ class ControlProcess:
         await database.run(lambda c: c.execute(update(tiers).values(**limits)), durable=True)
         await database.close()
 
+    def command(self, *more: str) -> list[str]:
+        """The command line, and `more`."""
+        places = {name: str(self._directory / name) for name in ("state", "credentials")}
+        return [
+            *(sys.executable, "-m", "control_plane"),
+            *("--inventory", str(self._directory / "inventory.yml")),
+            *("--state", places["state"], "--credentials", places["credentials"]),
+            *(("--policy", str(self.policy)) if self.policy.exists() else ()),
+            *more,
+        ]
+
     def start(self, *settings: str, before: Sequence[str] = ()) -> None:
         """Returns once it serves. `before`: what runs it, as `taskset -c 1`."""
-        places = {name: str(self._directory / name) for name in ("state", "credentials")}
         self._process = subprocess.Popen(
             [
-                *(*before, sys.executable, "-m", "control_plane"),
-                *("--inventory", str(self._directory / "inventory.yml")),
-                *("--state", places["state"], "--credentials", places["credentials"]),
-                *(("--policy", str(self.policy)) if self.policy.exists() else ()),
-                *(word for setting in settings for word in ("--set", setting)),
+                *before,
+                *self.command(*(word for setting in settings for word in ("--set", setting))),
             ],
             stderr=subprocess.PIPE,
             text=True,
