@@ -131,7 +131,7 @@ def _plane(
     watch = EngineWatch(engines, client, clock, metrics)
     fleet = Fleet(watch.states)
     dispatcher = Dispatcher(fleet, settings.lease_ttl, PlacingRules(models={}))
-    held, cold = dispatcher.occupancy.held, dispatcher.take_cold
+    held, cold = dispatcher.occupancy.held, dispatcher.placer.take_cold
     trail = Trail(metrics, database, clock)
     sealer = Sealer(credentials.data_keys) if credentials.data_keys else None
     reserved_s = settings.job_deadline + settings.lease_ttl

@@ -28,7 +28,7 @@ from control_plane.placing.questions import Decision, Question
 from control_plane.plane import Plane
 from control_plane.settlements import check_name
 from control_plane.spans import grant_spans
-from control_plane.tools.offering import granted
+from control_plane.tools.offering import granted, narrowed
 from observability.logs import user_mark
 
 log = logging.getLogger(__name__)
@@ -120,12 +120,16 @@ class Granting:
         except ProblemError as problem:
             return self._refused(actor, problem)
         model = rules.models[decision.model]
+        told = [*decision.notices]
+        if decision.smaller:
+            tools, lost = narrowed(tools, model.id, model.rules, plane.tools)
+            told += lost
         most = rules.tokens_most(model, identity.tier) or decision.max_tokens
         limits = msgspec.structs.replace(limits, max_tokens=min(most, decision.max_tokens))
         allowance = plane.roster.allowance(identity.user_id)
         tokens = Asked(allowance, fresh, asked.prompt_tokens_estimate, limits.max_tokens)
         pacing = pacing_of(plane.settings, model.rules.pacing)
-        told = [*decision.notices] or told_of(asked, limits)
+        told = told or told_of(asked, limits)
         return Choice(identity, limits, told, pacing, decision, tokens, tools)
 
     def _answer(self, choice: Choice, admitted: Admission | ProblemError) -> Grant | ProblemError:

@@ -8,6 +8,7 @@ import msgspec
 
 from control_plane.json_schemas import schema_fault
 from control_plane.policy_document import HttpTool, McpTool, ModelRules, PolicyDocument
+from control_plane.tools.address import check_allowed
 from inventory.faults import Fault, below, one_of
 
 
@@ -57,6 +58,12 @@ def _faults(document: PolicyDocument, names: Names) -> Iterator[tuple[str, str]]
             yield from _http_faults(below("tools", name), tool)
         elif isinstance(tool, McpTool) and (tool.command is None) == (tool.url is None):
             yield below("tools", name), "expected one of `command` and `url`"
+        for at, entry in enumerate(getattr(tool, "allow", ())):
+            try:
+                check_allowed([entry])
+            except ValueError:
+                place = below("tools", name, "allow", at)
+                yield place, "expected a host, an address or a network"
 
 
 def _named(

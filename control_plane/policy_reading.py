@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from control_plane.policy_checks import Names, cross_faults
-from control_plane.policy_document import PolicyDocument
+from control_plane.policy_document import HttpTool, PolicyDocument
 from control_plane.rulebook import engine_names
-from inventory.faults import Fault, FaultsError
+from control_plane.tools.base import ToolsError
+from control_plane.tools.http_plan import planned
+from inventory.faults import Fault, FaultsError, below
 from inventory.model import Cluster
 from inventory.shape import WRONG, Shaper
 from inventory.yaml_tree import TEXT_MAX, Node, read_tree
@@ -22,15 +25,20 @@ class _PolicyShaper(Shaper):
         return part(**({"version": 1, "models": {}} | found)) if path == "" else WRONG
 
 
-def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocument:
+def read_policy(
+    text: bytes, file: str, cluster: Cluster | None, base: Path | None = None
+) -> PolicyDocument:
     """The document. `file` is what messages call it; without a `cluster` engines may have any
-    name. Raises FaultsError."""
+    name. With a `base` the files that its tools name are read too, from there: a running
+    control plane goes on without a tool whose file is wrong. Raises FaultsError."""
     root, faults = read_tree(text, file)
     shaper = _PolicyShaper()
     document = shaper.shape(root, PolicyDocument, "")
     faults += shaper.faults
     if document is not WRONG:
         faults += cross_faults(document, _names(root, cluster), shaper.lines)
+        if base is not None and not faults:
+            faults += _described_faults(document, base, shaper.lines)
     if faults:
         raise FaultsError(file, faults)
     checked: PolicyDocument = document
@@ -38,8 +46,8 @@ def read_policy(text: bytes, file: str, cluster: Cluster | None) -> PolicyDocume
 
 
 def read_file(path: Path, cluster: Cluster | None) -> PolicyDocument:
-    """The document in a file. Raises FaultsError."""
-    return read_policy(file_text(path), str(path), cluster)
+    """The document in a file, and with it the files that it names. Raises FaultsError."""
+    return read_policy(file_text(path), str(path), cluster, path.parent)
 
 
 def file_text(path: Path) -> bytes:
@@ -53,6 +61,19 @@ def file_text(path: Path) -> bytes:
     except OSError as error:
         fault = Fault(1, "", f"cannot be read: {error.strerror}")
         raise FaultsError(str(path), [fault]) from error
+
+
+def _described_faults(
+    document: PolicyDocument, base: Path, lines: Mapping[str, int]
+) -> Iterator[Fault]:
+    for name, tool in document.tools.items():
+        try:
+            if isinstance(tool, HttpTool):
+                planned(tool, base)
+        except ToolsError as error:
+            path = below("tools", name, *filter(None, [error.member]))
+            line = lines.get(path) or lines.get(below("tools", name), 1)
+            yield Fault(line, path, str(error))
 
 
 def _names(root: Node, cluster: Cluster | None) -> Names:

@@ -17,14 +17,13 @@ from typing import Any
 from contracts.grants import EngineTarget, Grant
 from inventory.settings import Settings
 from observability.logs import bound, user_mark
-from stream_broker.alarms import Alarms
-from stream_broker.backlog import Backlog, Share
 from stream_broker.continuing import lost
 from stream_broker.ending import Ending
 from stream_broker.engine_run import EngineRun, call_of
 from stream_broker.engines.client import EngineClient
 from stream_broker.events import Event
 from stream_broker.grace import Grace
+from stream_broker.job_parts import JobParts
 from stream_broker.leases import LeaseKeeper
 from stream_broker.lines import begun
 from stream_broker.live import LiveJob
@@ -35,13 +34,11 @@ from stream_broker.metrics import BrokerMetrics
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.renewing import renewing
-from stream_broker.rounds import Spoken, rounds_of, spoken
+from stream_broker.rounds import Spoken, spoken
 from stream_broker.settlements import SettlementSpool
 from stream_broker.tasks import end
-from stream_broker.tenure import Tenure
 from stream_broker.tool_desk import ToolDesk
 from stream_broker.turns import Turns
-from stream_broker.window import WINDOW_BYTES, Room, Window
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,9 +72,7 @@ class Runner:
         self._settings = settings
         self._node = node
         self._engines = engines
-        self._writers = writers
         self._leases = leases
-        self._memory = memory
         self._redis_log = redis_log
         self._metrics = metrics
         self._ending = Ending(node, spool, metrics, on_end, clock, redis_log)
@@ -91,14 +86,15 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[LiveJob, EngineRun] = {}
         self._one_less = asyncio.Event()
-        self._alarms = Alarms()
-        self.backlog = Backlog(settings.relay_buffer, metrics.engine_paused)
-        self._room = Room()
+        self._parts = JobParts(
+            settings, writers, memory, redis_log, metrics, clock=clock, monotonic=monotonic
+        )
+        self.backlog = self._parts.backlog
         self.jobs: dict[str, LiveJob] = {}
 
     def start(self, head: JobHead, epoch: int, leased_at: float | None = None) -> LiveJob:
         """Begins a new job. `leased_at`: monotonic time at which its lease was asked for."""
-        live = self._live(head, epoch, self._relay(head), leased_at)
+        live = self._live(head, epoch, self._parts.relay(head), leased_at)
         if head.grant.degraded_until is not None:
             live.notice("degraded_policy", "decided by the last known policy")
         if head.durability == "none" and self._redis_log is not None:
@@ -117,7 +113,7 @@ class Runner:
     ) -> LiveJob:
         """Goes on with a job whose relay has died, where the text can be continued."""
         head = orphan.state.head
-        relay = self._relay(head)
+        relay = self._parts.relay(head)
         text = relay.replay(events)
         whole = relay.last_seq == orphan.state.last_seq
         relay.last_seq = orphan.state.last_seq
@@ -139,7 +135,7 @@ class Runner:
 
     async def settle_for(self, state: JobState) -> None:
         """Settles a job that has ended and whose relay died before it said so."""
-        await self._ending.settle_for(state, self._log(state.head))
+        await self._ending.settle_for(state, self._parts.log(state.head))
 
     def cancel(self, job_id: str, reason: str) -> bool:
         """Cancels a job that runs here. Returns whether it does."""
@@ -191,42 +187,12 @@ class Runner:
         await self._ending.say_settled()
         await self._let_go_of_all()
         await self._grace.aclose()
-        self._alarms.close()
-
-    def _log(self, head: JobHead) -> EventLog:
-        if head.durability == "none" or self._redis_log is None:
-            return self._memory
-        return self._redis_log
-
-    def _relay(self, head: JobHead) -> Relay:
-        limits = head.grant.limits
-        return Relay(
-            head.job_id,
-            head.created_at,
-            log_max=self._settings.job_log_max,
-            prompt_estimate=head.prompt_estimate,
-            quota_limit=limits.max_tokens if limits.quota_limited else None,
-            rounds=rounds_of(head),
-        )
+        self._parts.alarms.close()
 
     def _live(self, head: JobHead, epoch: int, relay: Relay, leased_at: float | None) -> LiveJob:
-        leased_at = self.monotonic() if leased_at is None else leased_at
-        shared = head.durability != "none"
-        live = LiveJob(
-            head,
-            epoch,
-            relay,
-            Window(WINDOW_BYTES, relay.last_seq, self._room),
-            self._writers[head.durability],
-            clock=self._clock,
-            monotonic=self.monotonic,
-            share=Share(self.backlog),
-            max_pause=self._settings.max_pause,
-            alarms=self._alarms,
-            tenure=Tenure(self._settings.relay_ttl, leased_at) if shared else None,
-        )
+        live = self._parts.live(head, epoch, relay, leased_at)
         self.jobs[head.job_id] = live
-        self._room.share(len(self.jobs))
+        self._parts.room.share(len(self.jobs))
         return live
 
     def _begin(self, live: LiveJob, text: str, said: Spoken | None = None) -> None:
@@ -240,7 +206,7 @@ class Runner:
             live,
             self._targets(grant),
             self._engines,
-            self._log(head),
+            self._parts.log(head),
             call_of(head),
             patience=self._settings.max_pause,
             moved=self._metrics.engine_moves.inc,
@@ -268,7 +234,7 @@ class Runner:
             if text is not None and await self._may_start(live):
                 await self._runs[live].start(text)
             if live.done:
-                await self._ending.settle(live, self._log(live.head))
+                await self._ending.settle(live, self._parts.log(live.head))
             else:
                 over = False
                 live.on_done = self._job_done
@@ -310,7 +276,7 @@ class Runner:
         del self._runs[live]
         if self.jobs.get(live.head.job_id) is live:
             del self.jobs[live.head.job_id]
-            self._room.share(len(self.jobs))
+            self._parts.room.share(len(self.jobs))
         self._one_less.set()
 
     async def _hand_over(self, live: LiveJob) -> None:

@@ -58,6 +58,7 @@ PURE = [
     "okome/redis_config.py",
     "okome/redis_plan.py",
     "okome/table.py",
+    "stream_broker/bodies.py",
     "stream_broker/cache/base.py",
     "stream_broker/cache/breaker.py",
     "stream_broker/cache/lru.py",

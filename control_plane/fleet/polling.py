@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 HEALTH_EVERY_S: Final = 0.5
 LOAD_EVERY_S: Final = 0.5
+# A health check unanswered for so long: nobody should begin to wait there.
+SILENT_S: Final = 2.0
+SILENT_WAITS: Final = 2
 # What an engine has changes seldom.
 OFFER_EVERY_S: Final = 5.0
 # Whether vLLM was started to call tools is seen only by asking it to.
@@ -115,17 +118,29 @@ class Poller:
         fleet = self._fleet
         before = self._watch.states.get(probe)
         fleet.asked(url, self._clock())
-        try:
-            await self._watch.look(probe)
-        finally:
-            fleet.answered(url)
+        await self._look(url, probe)
         after = self._watch.states.get(probe)
+        if after is None or not after.failures:
+            fleet.answered(url)
         if before is None or after is None:
             return
         if after.failures:
             fleet.check_failed(url, self._clock())
         if before.healthy != after.healthy:
             fleet.health_changed(probe, after.healthy, self._clock())
+
+    async def _look(self, url: str, probe: str) -> None:
+        looking = asyncio.create_task(self._watch.look(probe), name=f"health at {probe}")
+        try:
+            # Several waits: one that was over before this process was woken says nothing.
+            for _ in range(SILENT_WAITS):
+                if (await asyncio.wait([looking], timeout=SILENT_S / SILENT_WAITS))[0]:
+                    break
+            else:
+                self._fleet.fell_silent(url)
+            await looking
+        finally:
+            looking.cancel()
 
     async def look(self, url: str) -> None:
         """What an engine has to do, and now and then what it has; tries it after failures."""

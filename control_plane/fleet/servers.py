@@ -25,7 +25,7 @@ from control_plane.fleet.flapping import Flaps, changed, is_held
 from control_plane.fleet.readings import Load, Offer, Powers, names_of
 from control_plane.health import Health, probe_url
 
-Condition = Literal["up", "drained", "down", "flapping", "absent", "failing", "trial"]
+Condition = Literal["up", "drained", "down", "silent", "flapping", "absent", "failing", "trial"]
 
 # An engine that leaves a health check unanswered for longer gets no job that another can take.
 LATE_S: Final = 1.0
@@ -40,7 +40,8 @@ _NO_POWERS: Final = Powers()
 
 class Server(msgspec.Struct, kw_only=True):
     """One engine. `others`: requests that it runs for somebody else, as far as its metrics
-    tell; `asked_at`: when the health check under way was sent, Unix seconds."""
+    tell; `asked_at`: when the first health check was sent that has no good answer yet, Unix
+    seconds; `silent`: it has left one unanswered for long."""
 
     url: str
     name: str
@@ -51,6 +52,7 @@ class Server(msgspec.Struct, kw_only=True):
     others: int = 0
     others_seen: int = 0
     asked_at: float | None = None
+    silent: bool = False
     unreachable_at: float | None = None
 
 
@@ -177,9 +179,14 @@ class Fleet:
             server.asked_at = now
 
     def answered(self, url: str) -> None:
-        """It was answered, or has failed: its health says how."""
+        """It was answered well."""
         if (server := self.servers.get(url)) is not None:
-            server.asked_at = None
+            server.asked_at, server.silent = None, False
+
+    def fell_silent(self, url: str) -> None:
+        """A health check is unanswered for long."""
+        if (server := self.servers.get(url)) is not None:
+            server.silent = True
 
     def observed(self, url: str, load: Load, held: int) -> None:
         """The load of an engine where `held` of our jobs are. What is more in two looks one

@@ -72,11 +72,15 @@ def _candidate(
         signs.append("late")
     if server.offer.loaded is not None and fleet.is_cold(seat):
         signs.append("cold")
+    condition = fleet.condition(seat, now)
+    if server.silent and condition == "up" and not rules.bounded:
+        # Nobody waits for a place then: who is sent there would hear nothing at all.
+        condition = "silent"
     return Candidate(
         seat.target,
         server.url,
         seat.rank,
-        fleet.condition(seat, now),
+        condition,
         verdict(server.kind, signs, share.gpu) if signs else None,
         fleet.powers_of(seat) if powers is None else powers,
         places.context or fleet.context_of(seat),

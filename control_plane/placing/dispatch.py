@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from contracts.grants import EngineTarget, Told, Turn, TurnAnswer
+from contracts.grants import Told, Turn, TurnAnswer
 from contracts.problems import ProblemError
 from control_plane.fleet.servers import Fleet
 from control_plane.holdings import OpenGrant
-from control_plane.placing.affinity import Affinities
-from control_plane.placing.candidates import candidates_of, free_urls, pressure
-from control_plane.placing.occupancy import Held, Occupancy
-from control_plane.placing.placement import Candidate, Full, Job, Placed, place
+from control_plane.placing.candidates import free_urls, pressure
+from control_plane.placing.occupancy import Held
+from control_plane.placing.placement import Candidate, Full, Job, Placed
+from control_plane.placing.placer import ANY, Placer
 from control_plane.placing.questions import Counts, Decision, Question, overloaded
 from control_plane.placing.rules import ModelPlaces, PlacingRules
 from control_plane.placing.waiting import Waiter, Waiting
@@ -26,9 +26,7 @@ LATE_GRACE_S: Final = 1.0
 _ASK_SOON_S: Final = 0.25
 _ASK_PER_PLACE_S: Final = 0.05
 _ASK_MAX_S: Final = 2.0
-_SMALLER_MAX: Final = 4
 _TOLD_REMEMBERED: Final = 4096
-_ANY: Final = Job()
 
 
 class Dispatcher:
@@ -37,12 +35,11 @@ class Dispatcher:
 
     def __init__(self, fleet: Fleet, waiter_ttl_s: float, rules: PlacingRules) -> None:
         self.fleet = fleet
-        self.follow(rules)
-        self.occupancy = Occupancy()
-        self.waiting = Waiting(self.occupancy.running)
-        self.affinities = Affinities()
         self.counts = Counts()
-        self._cold: dict[str, EngineTarget] = {}
+        self.placer = Placer(fleet, rules, self.counts)
+        self.occupancy = self.placer.occupancy
+        self.waiting = Waiting(self.occupancy.running)
+        self.follow(rules)
         self._ttl = waiter_ttl_s
         self._refused: OrderedDict[str, None] = OrderedDict()
         # Jobs that waited and were given a place, until their brokers have come for it.
@@ -50,7 +47,7 @@ class Dispatcher:
 
     def follow(self, rules: PlacingRules) -> None:
         """These rules hold from now on."""
-        self.rules = rules
+        self.rules = self.placer.rules = rules
         self._rivals = rules.rivals()
 
     def decide(self, question: Question, now: float) -> Decision:
@@ -60,12 +57,12 @@ class Dispatcher:
         `overloaded`; then nothing is taken.
         """
         places = self.rules.models[question.model]
-        candidates = self._candidates(places, now)
+        candidates = self.placer.candidates(places, now)
         crowded = pressure(candidates) if self.rules.overload.shorten_to else 0.0
         found = self._try(places, question, candidates, now)
         if isinstance(found, Placed):
-            return self._shortened(question, places.id, found.targets, crowded)
-        for smaller in self._smaller(places, question.tier):
+            return self.placer.shortened(question, places.id, found.targets, crowded)
+        for smaller in self.placer.smaller(places, question.tier):
             answer = self._try_smaller(smaller, question, now)
             if answer is not None:
                 self.waiting.leave(question.grant.id)
@@ -74,7 +71,7 @@ class Dispatcher:
                     code="limited",
                     message=f"{places.id} is overloaded: {smaller.id} answers instead",
                 )
-                decision = self._shortened(question, smaller.id, answer.targets, 0.0)
+                decision = self.placer.shortened(question, smaller.id, answer.targets, 0.0)
                 return msgspec.structs.replace(decision, notices=(told,), smaller=True)
         return self._queue(places, question, found, now)
 
@@ -119,7 +116,7 @@ class Dispatcher:
         if places is None or grant.lease_until <= now:
             return
         try:
-            found = self._place(places, _ANY, now, bounded=False)
+            found = self.placer.place(places, ANY, now, bounded=False)
         except ProblemError:
             return
         if isinstance(found, Placed):
@@ -133,11 +130,6 @@ class Dispatcher:
         if held is not None and len(self.waiting):
             self._advance(now)
         return held
-
-    def take_cold(self) -> list[EngineTarget]:
-        """Engines that were passed over because they would have to load the model, once."""
-        cold, self._cold = list(self._cold.values()), {}
-        return cold
 
     def tick(self, now: float) -> None:
         """What time alone brings about; to be called some times a second."""
@@ -162,7 +154,7 @@ class Dispatcher:
     ) -> Placed | Full:
         """Nobody overtakes those who wait for the same engines: then it queues up as they do,
         and may be the next one."""
-        found = self._placed(places, question.job, candidates)
+        found = self.placer.find(places, question.job, candidates)
         if isinstance(found, Full):
             return found
         if not self._contended(places):
@@ -180,7 +172,7 @@ class Dispatcher:
         if self._contended(places):
             return None
         try:
-            found = self._place(places, question.job, now)
+            found = self.placer.place(places, question.job, now)
         except ProblemError:
             return None
         if isinstance(found, Full):
@@ -188,82 +180,11 @@ class Dispatcher:
         self._take(question.grant, places, found, now, question.job)
         return found
 
-    def _place(
-        self, places: ModelPlaces, job: Job, now: float, *, bounded: bool | None = None
-    ) -> Placed | Full:
-        candidates = self._candidates(places, now)
-        return self._placed(places, job, candidates, bounded=bounded)
-
-    def _candidates(self, places: ModelPlaces, now: float) -> list[Candidate]:
-        return candidates_of(places, self.rules, self.fleet, self.occupancy, now)
-
-    def _placed(
-        self,
-        places: ModelPlaces,
-        job: Job,
-        candidates: list[Candidate],
-        *,
-        bounded: bool | None = None,
-    ) -> Placed | Full:
-        last = self.affinities.get(places.id, job.affinity)
-        bounded = self.rules.bounded if bounded is None else bounded
-        return place(places.id, job, candidates, last, bounded=bounded)
-
     def _take(
-        self, grant: OpenGrant, places: ModelPlaces, found: Placed, now: float, job: Job = _ANY
+        self, grant: OpenGrant, places: ModelPlaces, found: Placed, now: float, job: Job = ANY
     ) -> Held:
-        target = found.targets[0]
-        seat = next(seat for seat in places.seats if seat.target is target)
-        share = self.rules.share_of(seat.name)
-        grant.model = places.id
-        held = Held(
-            grant=grant,
-            model=places.id,
-            url=seat.server.url,
-            targets=found.targets,
-            since=now,
-            gpu=share.gpu_name or None,
-            trial=found.trial,
-        )
-        self.occupancy.take(held)
         self.waiting.served(grant.user_id, now)
-        self.affinities.put(places.id, job.affinity, seat.server.url)
-        self.counts.placements[(seat.name, found.reason)] += 1
-        if found.trial:
-            self.fleet.begin_trial(seat.key, now)
-        if found.warm is not None:
-            self._cold[found.warm.base_url] = found.warm
-        return held
-
-    def _smaller(self, places: ModelPlaces, tier: str) -> list[ModelPlaces]:
-        """The models that answer instead, one after the other."""
-        found: list[ModelPlaces] = []
-        name, models = places.smaller, self.rules.models
-        while name is not None and name in models and len(found) < _SMALLER_MAX:
-            smaller = models[name]
-            if smaller is places or smaller in found:
-                break
-            found.append(smaller)
-            name = smaller.smaller
-        return [m for m in found if m.tiers is None or tier in m.tiers]
-
-    def _shortened(
-        self, question: Question, model: str, targets: tuple[EngineTarget, ...], crowded: float
-    ) -> Decision:
-        """With a shorter answer, where the policy says so and the client would have had more."""
-        overload, tokens = self.rules.overload, question.max_tokens
-        decision = Decision(model=model, targets=targets, max_tokens=tokens)
-        most = overload.shorten_to
-        if (
-            not self.rules.bounded
-            or most is None
-            or tokens <= most
-            or crowded < overload.shorten_at
-        ):
-            return decision
-        self.counts.steps[(question.model, "shorter")] += 1
-        told = Told(code="limited", message=f"{model} is busy: at most {most} tokens")
-        return msgspec.structs.replace(decision, max_tokens=most, notices=(told,))
+        return self.placer.take(grant, places, found, now, job)
 
     # Waiting.
 
@@ -305,7 +226,7 @@ class Dispatcher:
                 self._refused.pop(grant_id, None)
                 raise overloaded(places.id, overload)
         self.counts.steps[(places.id, "queued")] += 1
-        decision = self._shortened(question, places.id, full.targets, 1.0)
+        decision = self.placer.shortened(question, places.id, full.targets, 1.0)
         return msgspec.structs.replace(decision, turn=self._turn(waiter, now))
 
     def _turn(self, waiter: Waiter, now: float) -> Turn:
@@ -322,14 +243,14 @@ class Dispatcher:
             places = self.rules.models.get(model)
             if places is None or not any(seat.server.url in free for seat in places.seats):
                 continue
-            if self._has_room(places, now):
+            if self.placer.has_room(places, now):
                 orders[model] = self._present(model, now)
         orders = {model: order for model, order in orders.items() if order}
         while orders:
             model = min(orders, key=lambda m: self.waiting.urgency(orders[m][0], now))
             waiter = orders[model].pop(0)
             if self._call(waiter, now):
-                has_room = self._has_room(self.rules.models[model], now)
+                has_room = self.placer.has_room(self.rules.models[model], now)
                 orders[model] = self._present(model, now) if has_room else []
             if not orders[model]:
                 del orders[model]
@@ -338,7 +259,7 @@ class Dispatcher:
         """Gives it a place, if there is one that it can take."""
         places = self.rules.models[waiter.model]
         try:
-            found = self._place(places, waiter.job, now)
+            found = self.placer.place(places, waiter.job, now)
         except ProblemError:
             return False
         if isinstance(found, Full):
@@ -351,12 +272,6 @@ class Dispatcher:
     def _present(self, model: str, now: float) -> list[Waiter]:
         order = self.waiting.order(model, now)
         return [waiter for waiter in order if not waiter.is_late(now, LATE_GRACE_S)]
-
-    def _has_room(self, places: ModelPlaces, now: float) -> bool:
-        try:
-            return isinstance(self._place(places, _ANY, now), Placed)
-        except ProblemError:
-            return False
 
     def _refuse(self, waiter: Waiter, step: str) -> None:
         self.waiting.leave(waiter.grant.id)

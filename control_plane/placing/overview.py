@@ -71,12 +71,12 @@ def _engine(dispatcher: Dispatcher, seat: Seat, states: Mapping[str, Health]) ->
 
 def _model(dispatcher: Dispatcher, places: ModelPlaces, seat: Seat, now: float) -> dict[str, Any]:
     fleet = dispatcher.fleet
-    powers = fleet.powers_of(seat)
+    powers, condition = fleet.powers_of(seat), fleet.condition(seat, now)
     able = powers.able if places.capabilities is None else places.capabilities
     return {
         "id": places.id,
         "name": seat.target.model,
-        "state": fleet.condition(seat, now),
+        "state": "late" if condition == "up" and fleet.is_late(seat.server, now) else condition,
         "breaker": fleet.breakers(now).get(seat.key, "closed"),
         "loaded": not fleet.is_cold(seat),
         "context": places.context or fleet.context_of(seat),

@@ -30,6 +30,7 @@ _SUSPECT: Final = frozenset({"failing", "flapping", "absent"})
 _DOWN: Final = "No engine with the model {model} is up."
 _OUT: Final[dict[Condition, str]] = {
     "drained": "Every engine with the model {model} is being drained.",
+    "silent": "No engine with the model {model} answers.",
 }
 
 

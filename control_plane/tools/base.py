@@ -46,7 +46,12 @@ class ToolError(Exception):
 
 
 class ToolsError(Exception):
-    """The tools of a policy cannot be used as they are written; says which and why."""
+    """The tools of a policy cannot be used as they are written; says which and why. `member`:
+    what of the tool is to be mended, where it is one thing."""
+
+    def __init__(self, message: str, *, member: str = "") -> None:
+        super().__init__(message)
+        self.member = member
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from contracts.tools import OfferedFunction
+from control_plane.json_schemas import Arguments
 from control_plane.tools.base import Call, ToolError
 from control_plane.tools.calculator import CalculationError, calculate
-from control_plane.tools.schemas import Arguments
 
 _TIME_PARAMETERS: Final[dict[str, Any]] = {
     "type": "object",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx2
 import msgspec
 
 from contracts.tools import OfferedFunction
+from control_plane.json_schemas import Arguments
 from control_plane.policy_document import HttpTool
 from control_plane.tools.address import check_allowed
 from control_plane.tools.base import Call, ToolError, ToolsError
+from control_plane.tools.http_plan import planned
 from control_plane.tools.network import GuardedTransport, Resolve, client_for, resolve
-from control_plane.tools.openapi import Operation, operation_of, read_document
-from control_plane.tools.schemas import Arguments, SchemaError, parameters_of
 
 _TOLD_MAX: Final = 500
 # What a parameter of an OpenAPI description may not set.
@@ -31,8 +31,11 @@ class HttpCaller:
         self, name: str, tool: HttpTool, base: Path | None = None, resolved: Resolve = resolve
     ) -> None:
         """`base` is where the policy's relative file names begin. Raises ToolsError."""
-        self._operation = _planned(name, tool, base)
-        self._base_url = _base_url(name, tool, self._operation)
+        try:
+            plan = planned(tool, base)
+        except ToolsError as error:
+            raise ToolsError(f"{name}: {error}") from error
+        self._operation, self._base_url = plan.operation, plan.base_url
         self._headers = tool.headers
         self._most = tool.answer_max
         self.timeout_s = tool.timeout_s
@@ -98,44 +101,6 @@ class HttpCaller:
         # What the policy says in the URL is not the model's to change.
         request["url"] = url.copy_merge_params(query | dict(url.params)) if query else url
         return request
-
-
-def _planned(name: str, tool: HttpTool, base: Path | None) -> Operation:
-    if tool.openapi is not None:
-        if tool.operation is None or tool.parameters is not None:
-            raise ToolsError(f"{name}: openapi goes with an operation and without parameters")
-        try:
-            document = read_document((base or Path()) / tool.openapi)
-            return operation_of(document, tool.operation)
-        except ToolsError as error:
-            raise ToolsError(f"{name}: {tool.openapi}: {error}") from error
-    try:
-        parameters = parameters_of(tool.parameters or {})
-    except SchemaError as error:
-        raise ToolsError(f"{name}: parameters: {error}") from error
-    return Operation(
-        method=tool.method,
-        path="",
-        server=None,
-        description=tool.description,
-        parameters=parameters,
-        places={},
-    )
-
-
-def _base_url(name: str, tool: HttpTool, operation: Operation) -> str:
-    """What stands before the operation's path; the whole URL where it has none."""
-    url = tool.url or operation.server or ""
-    if operation.path:
-        url = url.rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ToolsError(f"{name}: a URL of http or https without a user is needed")
-    return url
 
 
 def _text(value: Any) -> str:

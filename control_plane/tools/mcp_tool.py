@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 
 from contracts.grants import TOOLS_MAX
 from contracts.tools import OfferedFunction
+from control_plane.json_schemas import SchemaError, parameters_of
 from control_plane.policy_document import McpTool
 from control_plane.tools.address import check_allowed
 from control_plane.tools.base import Call, ToolError, ToolsError
 from control_plane.tools.network import Resolve, resolve, too_large
-from control_plane.tools.schemas import SchemaError, parameters_of
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from contracts.grants import TOOLS_MAX, GrantQuestion
+from contracts.grants import TOOLS_MAX, GrantQuestion, Told
 from contracts.policy import PolicyModel
 from contracts.problems import ProblemError
 from control_plane.policy_document import ModelRules
@@ -42,6 +42,18 @@ def granted(
     if len(found) > TOOLS_MAX:
         raise _refused(f"At most {TOOLS_MAX} tools go with one job.")
     return found
+
+
+def narrowed(
+    tools: list[dict[str, Any]], model: str, rules: ModelRules, box: Offered
+) -> tuple[list[dict[str, Any]], list[Told]]:
+    """What is left of a job's tools when another model answers, which may use not all of them,
+    and what the client is to be told of it."""
+    permitted = set(box.names(rules.tools))
+    kept = [tool for tool in tools if tool["function"]["name"] in permitted]
+    lost = [tool["function"]["name"] for tool in tools if tool not in kept]
+    told = Told(code="limited", message=f"{model} answers without {', '.join(lost)}")
+    return kept, [told] if lost else []
 
 
 def with_tools(models: Iterable[PolicyModel], box: Offered) -> list[PolicyModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,8 +10,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from control_plane.json_schemas import SchemaError, parameters_of
 from control_plane.tools.base import ToolsError
-from control_plane.tools.schemas import SchemaError, parameters_of
+from inventory.faults import one_of
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _FILE_MAX: Final = 4 << 20
@@ -28,25 +30,45 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     places: dict[str, str]
 
 
-def read_document(path: Path) -> Any:
-    """The description in a file of JSON or YAML. Raises ToolsError."""
-    try:
-        if path.stat().st_size > _FILE_MAX:
-            raise ToolsError(f"{path}: larger than {_FILE_MAX} bytes")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ToolsError(f"{path}: cannot be read: {error}") from error
+class Description:
+    """A description in a file of JSON or YAML, which messages call `name`."""
 
+    def __init__(self, path: Path, name: str) -> None:
+        """Raises ToolsError."""
+        self._name = name
+        try:
+            if path.stat().st_size > _FILE_MAX:
+                raise ToolsError(f"{name}: larger than {_FILE_MAX} bytes", member="openapi")
+            self._text = path.read_text(encoding="utf-8")
+            self._document = yaml.safe_load(self._text)
+        except OSError as error:
+            told = f"{name}: cannot be read: {error.strerror}"
+            raise ToolsError(told, member="openapi") from error
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            told = f"{name}:{line}: not valid YAML: {error.problem}"
+            raise ToolsError(told, member="openapi") from error
+        except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise ToolsError(f"{name}: cannot be read: {error}", member="openapi") from error
 
-def operation_of(document: Any, name: str) -> Operation:
-    """The operation with this `operationId`. Raises ToolsError."""
-    for path, item, method, operation in _operations(document):
-        if operation.get("operationId") == name:
-            try:
-                return _operation(document, path, item, method, operation)
-            except SchemaError as error:
-                raise ToolsError(f"operation {name}: {error}") from error
-    raise ToolsError(f"no operation is called {name!r}")
+    def operation(self, wanted: str) -> Operation:
+        """The operation with this `operationId`. Raises ToolsError."""
+        known: list[str] = []
+        for path, item, method, operation in _operations(self._document):
+            if operation.get("operationId") == wanted:
+                try:
+                    return _operation(self._document, path, item, method, operation)
+                except (SchemaError, AttributeError, TypeError, ValueError) as error:
+                    why = error if isinstance(error, SchemaError) else "a part is of another type"
+                    told = f"{self._name}:{self._line_of(wanted)}: operation {wanted}: {why}"
+                    raise ToolsError(told, member="operation") from error
+            known.append(str(operation.get("operationId")))
+        told = f"{self._name}: no operation is called {wanted!r}; operations are {one_of(known)}"
+        raise ToolsError(told, member="operation")
+
+    def _line_of(self, operation: str) -> int:
+        found = re.search(rf"operationId\W+{re.escape(operation)}\b", self._text)
+        return 1 + self._text.count("\n", 0, found.start()) if found else 1
 
 
 def _operations(

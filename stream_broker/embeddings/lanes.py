@@ -1,8 +1,8 @@
 """Items of many requests on their way to one model, joined into calls of bounded size.
 
-An engine computes many items in hardly more time than one, so what comes together, or while
-a call is under way, goes together. Requests take turns: each has one item in a call before
-any has its second, so that a short question does not wait for a whole library.
+An engine computes many items in hardly more time than one. Requests take turns: each has one
+item in a call before any has its second, so that a short question does not wait for a whole
+library.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from stream_broker.departures import Departures
 from stream_broker.embeddings.request import Item, size_of
 from stream_broker.embeddings.vectors import Vector
 from stream_broker.embeddings.wire import EngineRefused
-from stream_broker.tasks import end
 
 # Of one call.
 ITEMS_MAX: Final = 32
 BYTES_MAX: Final = 32 << 10
 CALLS_MAX: Final = 4
-# Who has waited this long for a call that is under way is asked about beside it.
 PATIENCE_S: Final = 0.02
 
 Ask = Callable[[Sequence[Item]], Awaitable[list[Vector]]]
@@ -63,14 +62,14 @@ class Lane:
         self._ask = ask
         self._sent = sent
         self._waiting: deque[_Wanted] = deque()
-        self._calls: dict[asyncio.Task[None], _Places] = {}
-        self._next: asyncio.Handle | None = None
-        self._closed = False
+        self._departures = Departures(
+            self._fill, self._call, lambda: bool(self._waiting), PATIENCE_S, CALLS_MAX
+        )
 
     @property
     def idle(self) -> bool:
         """Nobody waits."""
-        return not self._waiting and not self._calls
+        return not self._waiting and self._departures.idle
 
     async def vectors(self, items: Sequence[Item]) -> list[Vector]:
         """One for each item, in order. Raises EngineRefused or EngineFailed.
@@ -79,7 +78,7 @@ class Lane:
         """
         wanted = _Wanted(items)
         self._waiting.append(wanted)
-        self._arrange()
+        self._departures.arrange()
         try:
             return await wanted.future
         finally:
@@ -87,45 +86,17 @@ class Lane:
 
     async def aclose(self) -> None:
         """Ends all calls; who waits is told that it is cancelled."""
-        self._closed = True
-        if self._next is not None:
-            self._next.cancel()
-        waiting = {wanted for places in self._calls.values() for wanted, _ in places}
+        waiting = {wanted for places in self._departures.loads for wanted, _ in places}
         for wanted in waiting.union(self._waiting):
             wanted.future.cancel()
-        await end(self._calls)
+        await self._departures.aclose()
 
     def _leave(self, wanted: _Wanted) -> None:
         if wanted in self._waiting:
             self._waiting.remove(wanted)
-        for task, places in self._calls.items():
-            if all(other.future.done() for other, _ in places):
-                task.cancel()
+        self._departures.drop(lambda places: all(other.future.done() for other, _ in places))
 
-    def _arrange(self) -> None:
-        if self._next is not None or len(self._calls) >= CALLS_MAX:
-            return
-        loop = asyncio.get_running_loop()
-        if self._calls:
-            self._next = loop.call_later(PATIENCE_S, self._go)
-        else:
-            # What else comes in this turn of the loop goes along.
-            self._next = loop.call_soon(self._go)
-
-    def _go(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
-        places = self._fill()
-        if places:
-            self._sent(len(places))
-            task = asyncio.get_running_loop().create_task(self._call(places))
-            self._calls[task] = places
-            task.add_done_callback(self._ended)
-        if self._waiting:
-            self._arrange()
-
-    def _fill(self) -> _Places:
+    def _fill(self) -> _Places | None:
         """The next call: an item of each request in turn, of one type."""
         places: _Places = []
         size = 0
@@ -147,12 +118,9 @@ class Lane:
                 self._waiting.append(wanted)
         # Who was passed over comes first the next time.
         self._waiting.extendleft(reversed(passed))
-        return places
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._calls.pop(task, None)
-        if self._waiting and not self._closed:
-            self._go()
+        if places:
+            self._sent(len(places))
+        return places or None
 
     async def _call(self, places: _Places) -> None:
         try:

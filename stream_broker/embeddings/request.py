@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from contracts.problems import ProblemError
-from stream_broker.requests import Name, check
+from stream_broker.bodies import Name
+from stream_broker.requests import check
 
 # The OpenAI API's own bound.
 INPUTS_MAX: Final = 2048

@@ -12,10 +12,11 @@ from starlette.types import ASGIApp
 
 from contracts.problems import ProblemError
 from stream_broker.authn import Principal
+from stream_broker.bodies import ChatBody
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.offers import DEFAULT_NAME, offered
-from stream_broker.requests import ChatBody, chat_spec, check, idempotency_key
+from stream_broker.requests import chat_spec, check, idempotency_key
 from stream_broker.routes.reading import read_object
 from stream_broker.serving import EventStream
 from stream_broker.views.chat import ChatView

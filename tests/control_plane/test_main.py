@@ -6,61 +6,26 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.control_plane.harness import API_KEY, DATA_KEY_TEXT, SERVICE_KEY, SESSION_KEY
-
-INVENTORY = """
-all:
-  vars:
-    okome_cluster: test
-    okome_vip: 127.0.0.1
-    okome_ingress_port: 8080
-    okome_stats_port: 8404
-    okome_broker_port: 8100
-    okome_control_port: {port}
-    okome_redis_port: 6379
-    okome_durability: none
-  children:
-    stream:
-      hosts: {{n3: {{ansible_host: 127.0.0.3, okome_number: 3, okome_log_tags: [n03w0]}}}}
-    control:
-      hosts: {{control: {{ansible_host: 127.0.0.1, okome_number: 25}}}}
-"""
+from tests.control_plane.harness import API_KEY, SERVICE_KEY
+from tests.support.cluster import free_port
+from tests.support.control_process import ControlProcess
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A directory with all that the process needs, on a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (tmp_path / "inventory.yml").write_text(INVENTORY.format(port=port))
-    (tmp_path / "port").write_text(str(port))
-    credentials = tmp_path / "credentials"
-    credentials.mkdir()
-    (credentials / "service_key").write_text(SERVICE_KEY)
-    (credentials / "api_key").write_text(API_KEY)
-    pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (credentials / "session_key").write_bytes(pem)
-    (credentials / "data_key").write_text(DATA_KEY_TEXT)
-    return tmp_path
-
-
-def command(place: Path, *more: str) -> list[str]:
-    directories = ["--state", str(place / "state"), "--credentials", str(place / "credentials")]
-    inventory = ["--inventory", str(place / "inventory.yml")]
-    return [sys.executable, "-m", "control_plane", *inventory, *directories, *more]
+def control(tmp_path: Path) -> ControlProcess:
+    """All that the process needs, on a port that is free now; its engine is not there."""
+    return ControlProcess(tmp_path, free_port())
 
 
 @pytest.fixture
-def process(place: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command(place), stderr=subprocess.PIPE, text=True) as process:
+def process(control: ControlProcess) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(control.command(), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "serving" not in process.stderr.readline():
             assert process.poll() is None
@@ -70,11 +35,10 @@ def process(place: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_end(
-    place: Path, process: subprocess.Popen[str], number: signal.Signals
+    control: ControlProcess, process: subprocess.Popen[str], number: signal.Signals
 ) -> None:
-    port = (place / "port").read_text()
     # The socket is bound before the line is logged, so a connection waits until it is served.
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    with httpx.Client(base_url=control.url, trust_env=False) as client:
         assert client.get("/readyz").json() == {"status": "ready"}
         answer = client.post("/auth/login", json={"api_key": API_KEY})
         assert answer.status_code == 200
@@ -97,21 +61,20 @@ def failing(arguments: list[str]) -> str:
     return line
 
 
-def test_what_keeps_it_from_starting_is_one_line(place: Path) -> None:
-    assert "no setting" in failing(command(place, "--set", "nonsense=1"))
-    assert "streams_per_user" in failing(command(place, "--set", "streams_per_user=0"))
-    (place / "state").touch()
-    assert "control-plane.sqlite3" in failing(command(place))
-    (place / "policy.yml").write_text("version: 1")
-    policy = ["--policy", str(place / "policy.yml")]
-    assert "policy.yml:1: `models` is missing" in failing(command(place, *policy))
-    (place / "credentials" / "api_key").unlink()
-    assert "api_key: missing" in failing(command(place))
-    (place / "inventory.yml").unlink()
-    assert "inventory.yml" in failing(command(place))
+def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path, control: ControlProcess) -> None:
+    assert "no setting" in failing(control.command("--set", "nonsense=1"))
+    assert "streams_per_user" in failing(control.command("--set", "streams_per_user=0"))
+    (tmp_path / "state").touch()
+    assert "control-plane.sqlite3" in failing(control.command())
+    control.policy.write_text("version: 1")
+    assert "policy.yml:1: `models` is missing" in failing(control.command())
+    (tmp_path / "credentials" / "api_key").unlink()
+    assert "api_key: missing" in failing(control.command())
+    (tmp_path / "inventory.yml").unlink()
+    assert "inventory.yml" in failing(control.command())
 
 
-def test_a_port_in_use_is_one_line(place: Path) -> None:
-    port = int((place / "port").read_text())
-    with socket.create_server(("127.0.0.1", port)):
-        assert f"cannot listen on 127.0.0.1 port {port}" in failing(command(place))
+def test_a_port_in_use_is_one_line(control: ControlProcess) -> None:
+    with socket.create_server(("127.0.0.1", control.port)):
+        said = failing(control.command())
+        assert f"cannot listen on 127.0.0.1 port {control.port}" in said

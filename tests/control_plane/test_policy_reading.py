@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from control_plane.policy_document import HttpTool, PolicyDocument
-from control_plane.policy_reading import read_policy
+from control_plane.policy_reading import read_file, read_policy
 from inventory.faults import FaultsError
 from tests.control_plane.harness import cluster
 
@@ -236,3 +238,75 @@ def test_no_text_of_the_file_is_told_but_names() -> None:
 
 def test_without_an_inventory_engines_may_have_any_name() -> None:
     assert read_policy(GOOD.replace("vllm@gpu-a", "x").encode(), "p", None).engines["x"].slots == 8
+
+
+OPENAPI = """\
+openapi: 3.1.0
+servers: [{url: "http://weather.example/v1"}]
+paths:
+  /now:
+    get: {operationId: now}
+    put:
+      operationId: tree
+      requestBody: {content: {application/json: {schema: {$ref: "#/components/schemas/Tree"}}}}
+    post: {operationId: odd, parameters: [{name: a, in: query, schema: [1]}]}
+components:
+  schemas:
+    Tree: {properties: {twig: {$ref: "#/components/schemas/Tree"}}}
+"""
+WEATHER = """\
+version: 1
+models: {chat: {engines: [{engine: vllm@gpu-a}], tools: [weather]}}
+tools:
+  weather:
+    kind: http
+    openapi: weather.yml
+    operation: OPERATION
+"""
+
+
+@pytest.mark.parametrize(
+    ("description", "operation", "fault"),
+    [
+        (None, "now", "6: tools.weather.openapi: weather.yml: cannot be read: No such file"),
+        ("a: [", "now", "6: tools.weather.openapi: weather.yml:1: not valid YAML: "),
+        ("a:\n  b: 'c", "now", "6: tools.weather.openapi: weather.yml:2: not valid YAML: "),
+        (
+            OPENAPI,
+            "then",
+            "7: tools.weather.operation: weather.yml: no operation is called 'then'; "
+            "operations are now, odd, tree",
+        ),
+        (
+            OPENAPI,
+            "tree",
+            "7: tools.weather.operation: weather.yml:7: operation tree: the schema recurses at ",
+        ),
+        (OPENAPI, "odd", "7: tools.weather.operation: weather.yml:9: operation odd: a part is "),
+        (
+            OPENAPI.replace("http://weather", "weather"),
+            "now",
+            "4: tools.weather.url: a URL of http or https without a user is needed",
+        ),
+    ],
+)
+def test_a_tool_s_openapi_file_is_looked_into(
+    tmp_path: Path, description: str | None, operation: str, fault: str
+) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(WEATHER.replace("OPERATION", operation))
+    if description is not None:
+        (tmp_path / "weather.yml").write_text(description)
+    with pytest.raises(FaultsError) as caught:
+        read_file(policy, cluster())
+    (line,) = caught.value.lines()
+    assert line.startswith(f"{policy}:{fault}")
+    # One that runs goes on without the tool.
+    assert read_policy(policy.read_bytes(), "policy.yml", cluster()).tools
+
+
+def test_a_sound_openapi_file_has_no_fault(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text(WEATHER.replace("OPERATION", "now"))
+    (tmp_path / "weather.yml").write_text(OPENAPI)
+    assert list(read_file(policy, cluster()).tools) == ["weather"]

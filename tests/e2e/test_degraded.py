@@ -93,6 +93,7 @@ class Load:
                 return job_id
             assert "retry-after" in answer.headers or answer.status_code == 502, answer.text
             self.refused.append(answer.json()["code"])
+            # A client that comes back, and not at once: load at a pace, no wait for anything.
             await asyncio.sleep(0.05)
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.wire import Block, Reader
+from tests.e2e.wire import Reader, notices, signed_in, text_of
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
 from tests.support.nets import own_octet
@@ -126,9 +126,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 async def http(place: Place) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {place.cluster.api_key}"}
-    async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as client:
-        yield client
+    async with signed_in(place.cluster) as http:
+        yield http
     await place.until_free()
 
 
@@ -152,14 +151,6 @@ async def cancel(http: httpx.AsyncClient, place: Place, *readers: Reader) -> Non
         await http.post(f"{place.cluster.url}/v1/jobs/{reader.job_id}/cancel")
 
 
-def text(seen: list[Block]) -> str:
-    return "".join(block.body["token"] for block in seen if block.event == "token")
-
-
-def notices(seen: list[Block]) -> list[str]:
-    return [block.body["code"] for block in seen if block.event == "notice"]
-
-
 async def test_a_full_model_queues_then_refuses_and_whoever_waited_gets_all_its_tokens(
     place: Place, http: httpx.AsyncClient
 ) -> None:
@@ -174,7 +165,7 @@ async def test_a_full_model_queues_then_refuses_and_whoever_waited_gets_all_its_
     await cancel(http, place, running[0])
     seen = await waits.read()
     assert notices(seen) == ["queued"]
-    assert text(seen) == words(10)
+    assert text_of(seen) == words(10)
     await cancel(http, place, *running[1:])
 
 
@@ -185,7 +176,7 @@ async def test_an_overloaded_model_is_answered_by_the_smaller_one_and_says_so(
     reader = await begin(http, place, "lone", 10)
     seen = await reader.read()
     assert notices(seen) == ["limited"]
-    assert text(seen) == words(10)
+    assert text_of(seen) == words(10)
     job = (await http.get(f"{place.cluster.url}/v1/jobs/{reader.job_id}")).json()
     assert job["model"] == "small"
     await cancel(http, place, *running)
@@ -204,7 +195,7 @@ async def test_a_drained_engine_gets_nothing_new_and_what_runs_there_goes_on(
             seen = await reader.read()
             assert seen[-1].event == "job_complete"
             assert notices(seen) == []
-        assert text(first.seen) == words(200)
+        assert text_of(first.seen) == words(200)
     finally:
         place.cluster.okome("engine", "resume", "east")
 
@@ -215,7 +206,7 @@ async def test_an_engine_that_lies_is_left_and_its_jobs_are_answered_elsewhere(
     # Beginnings of their own, so that no engine is anybody's already.
     for n in range(16):
         seen = await (await begin(http, place, "doubtful", 3, f"count {n}")).read()
-        assert text(seen) == words(3)
+        assert text_of(seen) == words(3)
         # It failed before its first token, so nobody is told that another engine answers.
         assert notices(seen) == []
     assert place.liar.asked >= 3
@@ -225,7 +216,7 @@ async def test_an_engine_that_lies_is_left_and_its_jobs_are_answered_elsewhere(
     assert model["state"] == "failing"
     asked = place.liar.asked
     for n in range(4):
-        assert text(await (await begin(http, place, "doubtful", 3, f"again {n}")).read())
+        assert text_of(await (await begin(http, place, "doubtful", 3, f"again {n}")).read())
     assert place.liar.asked == asked
 
 
@@ -250,7 +241,7 @@ async def test_a_changed_policy_decides_within_seconds_and_a_broken_one_never_do
 
     await eventually_async(refused, 10)
     seen = await (await begin(http, place, "usual", 3)).read()
-    assert text(seen) == words(3)
+    assert text_of(seen) == words(3)
     place.policy.write_text(yaml.safe_dump(POLICY))
 
     async def back() -> bool:
@@ -275,9 +266,9 @@ async def test_a_killed_engines_answers_go_on_and_new_ones_go_elsewhere(
     (serving,) = [name for name in engines if place.engine(name)["jobs"] == 2]
     engines[serving].kill()
     late = await begin(http, place, "chat", 10)
-    assert text(await late.read()) == words(10)
+    assert text_of(await late.read()) == words(10)
     for reader in running:
         seen = await reader.read()
         assert seen[-1].event == "job_complete", seen[-1]
-        assert text(seen) == words(300)
+        assert text_of(seen) == words(300)
         assert notices(seen) == ["engine_moved"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import ollama
 import pytest
 
-from tests.e2e.wire import MODEL, Reader, numbered, start
-from tests.support.cluster import Cluster
+from tests.e2e.wire import MODEL, Reader, numbered, signed_in, start
+from tests.support.cluster import Cluster, cluster_before
 from tests.support.nets import own_octet
 from tests.support.ollama_wire import OllamaWire
 from tests.support.real_engine import RealEngine, reason_to_skip
@@ -31,21 +30,16 @@ def front() -> Iterator[OllamaWire]:
 def ollama_cluster(
     front: OllamaWire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    net = f"127.89.{own_octet()}."
-    running = Cluster(tmp_path_factory.mktemp("ollama"), net)
-    try:
-        running.up("--engine", front.url, "--kind", "ollama", "--model", MODEL)
-        yield running
-    finally:
-        running.down()
+    directory, net = tmp_path_factory.mktemp("ollama"), f"127.89.{own_octet()}."
+    with cluster_before(directory, net, front.url, "ollama", MODEL) as cluster:
+        yield cluster
 
 
 async def test_tokens_come_from_ollama_s_wire(front: OllamaWire, ollama_cluster: Cluster) -> None:
     with ollama.Client(host=front.url) as client:
         listed = client.list()
     assert MODEL in [model.model for model in listed.models]
-    headers = {"Authorization": f"Bearer {ollama_cluster.api_key}"}
-    async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
+    async with signed_in(ollama_cluster) as http:
         job_id = await start(http, ollama_cluster.url, 12)
         seen = await Reader(http, ollama_cluster.url, job_id).read()
         record = (await http.get(f"{ollama_cluster.url}/v1/jobs/{job_id}")).json()

@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.wire import Block, Reader, numbered
-from tests.support.cluster import Cluster
+from tests.e2e.wire import Block, Reader, numbered, signed_in, start
+from tests.support.cluster import Cluster, cluster_before
 from tests.support.eventually import eventually_async
 from tests.support.nets import own_octet
 from tests.support.tensorflow_wire import TensorFlowWire
@@ -29,26 +29,19 @@ def engine() -> Iterator[TensorFlowWire]:
 def predicting(
     engine: TensorFlowWire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    running = Cluster(tmp_path_factory.mktemp("tf"), f"127.91.{own_octet()}.")
-    try:
-        running.up("--engine", engine.url, "--kind", "tf_serving", "--model", MODEL)
-        yield running
-    finally:
-        running.down()
+    directory, net = tmp_path_factory.mktemp("tf"), f"127.91.{own_octet()}."
+    with cluster_before(directory, net, engine.url, "tf_serving", MODEL) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 async def http(predicting: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {predicting.api_key}"}
-    async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as client:
-        yield client
+    async with signed_in(predicting) as http:
+        yield http
 
 
 async def begun(http: httpx.AsyncClient, url: str, prompt: str) -> str:
-    answer = await http.post(f"{url}/v1/jobs", json={"model": MODEL, "prompt": prompt})
-    assert answer.status_code == 202, answer.text
-    job_id: str = answer.json()["job_id"]
-    return job_id
+    return await start(http, url, 1, model=MODEL, prompt=prompt)
 
 
 async def told(http: httpx.AsyncClient, url: str, prompt: str) -> list[Block]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.e2e.wire import STORY, Block, Reader, numbered, start
-from tests.support.cluster import Cluster
+from tests.e2e.wire import STORY, Reader, notices, numbered, signed_in, start, text_of
+from tests.support.cluster import Cluster, cluster_before
 from tests.support.eventually import eventually, eventually_async
 from tests.support.nets import own_octet
 from tests.support.vllm_engine import MODEL, VllmEngine, reason_to_skip
@@ -30,19 +31,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmEngine]:
 
 @pytest.fixture(scope="module")
 def served(engine: VllmEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    running = Cluster(tmp_path_factory.mktemp("served"), f"127.92.{own_octet()}.")
-    try:
-        running.up("--engine", engine.url, "--kind", "vllm", "--model", MODEL)
-        yield running
-    finally:
-        running.down()
+    directory, net = tmp_path_factory.mktemp("served"), f"127.92.{own_octet()}."
+    with cluster_before(directory, net, engine.url, "vllm", MODEL) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 async def http(served: Cluster) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {served.api_key}"}
-    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as client:
-        yield client
+    async with signed_in(served) as http:
+        yield http
 
 
 def proven(cluster: Cluster) -> None:
@@ -51,8 +48,20 @@ def proven(cluster: Cluster) -> None:
     eventually(lambda: httpx.get(control, trust_env=False).status_code == 200, within=60)
 
 
-def text_of(seen: list[Block]) -> str:
-    return "".join(block.body["token"] for block in seen if block.event == "token")
+async def begun(
+    served: Cluster, http: httpx.AsyncClient, tokens: int, until: int = 5
+) -> tuple[Reader, str]:
+    """A job of so many tokens that has said something: its reader, and the text so far."""
+    reader = Reader(http, served.url, await start(http, served.url, tokens, model=MODEL))
+    return reader, text_of(await reader.read(until=until))
+
+
+async def failed(reader: Reader) -> dict[str, Any]:
+    """What the error says that ends the job."""
+    seen = await reader.read()
+    assert numbered(seen)
+    assert (seen[-1].event, seen[-1].body["retryable"]) == ("job_error", True)
+    return seen[-1].body
 
 
 async def test_a_chat_streams_with_its_usage(served: Cluster) -> None:
@@ -86,12 +95,11 @@ async def test_a_cancel_stops_it_within_a_second(
     async def rests() -> bool:
         return await engine.running() == 0
 
-    job_id = await start(http, served.url, 1500, model=MODEL)
-    await Reader(http, served.url, job_id).read(until=5)
+    reader, _ = await begun(served, http, 1500)
     assert await computes()
-    await http.post(f"{served.url}/v1/jobs/{job_id}/cancel")
+    await http.post(f"{served.url}/v1/jobs/{reader.job_id}/cancel")
     await eventually_async(rests, within=1.0)
-    seen = await Reader(http, served.url, job_id).read()
+    seen = await Reader(http, served.url, reader.job_id).read()
     assert seen[-1].event == "job_cancelled"
     usage = seen[-1].body["usage"]
     # vLLM counts in every chunk: known without an end too.
@@ -103,13 +111,11 @@ async def test_a_broker_s_death_is_continued_behind_the_text(
     served: Cluster, http: httpx.AsyncClient
 ) -> None:
     proven(served)
-    job_id = await start(http, served.url, 200, model=MODEL)
-    reader = Reader(http, served.url, job_id)
-    before = text_of(await reader.read(until=30))
-    os.kill(served.node(f"okome-node-{job_id[1:3]}")["pid"], signal.SIGKILL)
+    reader, before = await begun(served, http, 200, until=30)
+    os.kill(served.node(f"okome-node-{reader.job_id[1:3]}")["pid"], signal.SIGKILL)
     seen = await reader.read()
     assert numbered(seen)
-    assert [b.body["code"] for b in seen if b.event == "notice"] == ["relay_moved"]
+    assert notices(seen) == ["relay_moved"]
     assert seen[-1].event == "job_complete"
     assert seen[-1].body["usage"]["completion_tokens"] <= 200
     whole = text_of(seen)
@@ -124,17 +130,10 @@ async def test_a_termination_is_no_clean_end(
 ) -> None:
     engine.ensure()
     proven(served)
-    job_id = await start(http, served.url, 1500, model=MODEL)
-    reader = Reader(http, served.url, job_id)
-    await reader.read(until=5)
+    reader, _ = await begun(served, http, 1500)
     engine.terminate()
-    seen = await reader.read()
-    assert numbered(seen)
-    body = seen[-1].body
     # It says `abort`, which is a truncated answer; or an error, where its core went first.
-    assert seen[-1].event == "job_error"
-    assert body["code"] in ("engine_truncated", "engine_error")
-    assert body["retryable"]
+    assert (await failed(reader))["code"] in ("engine_truncated", "engine_error")
 
 
 async def test_a_core_that_dies_is_no_clean_end(
@@ -142,11 +141,8 @@ async def test_a_core_that_dies_is_no_clean_end(
 ) -> None:
     engine.ensure()
     proven(served)
-    job_id = await start(http, served.url, 1500, model=MODEL)
-    reader = Reader(http, served.url, job_id)
-    await reader.read(until=5)
+    reader, _ = await begun(served, http, 1500)
     engine.kill_core()
-    seen = await reader.read()
-    body = seen[-1].body
-    assert (seen[-1].event, body["code"], body["retryable"]) == ("job_error", "engine_error", True)
-    assert "stack" not in body["message"]
+    told = await failed(reader)
+    assert told["code"] == "engine_error"
+    assert "stack" not in told["message"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+
+from tests.support.cluster import Cluster
 
 MODEL = "smollm2:135m"
 STORY = "Write a very long story about a fox and a river."
@@ -81,6 +84,14 @@ class Reader:
         return False
 
 
+@asynccontextmanager
+async def signed_in(cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the API key of the cluster's built-in user."""
+    headers = {"Authorization": f"Bearer {cluster.api_key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
+        yield http
+
+
 async def start(http: httpx.AsyncClient, url: str, tokens: int, **members: Any) -> str:
     """Starts a job. Returns its id."""
     job = {"model": MODEL, "prompt": STORY, "max_tokens": tokens} | members
@@ -93,3 +104,14 @@ async def start(http: httpx.AsyncClient, url: str, tokens: int, **members: Any) 
 def numbered(seen: list[Block]) -> bool:
     """Are the numbers 1, 2, 3 … without a gap or a repetition?"""
     return [block.id for block in seen] == [str(n) for n in range(1, len(seen) + 1)]
+
+
+def text_of(seen: list[Block]) -> str:
+    """All that was said, without the thinking."""
+    tokens = [block.body for block in seen if block.event == "token"]
+    return "".join(body["token"] for body in tokens if "token" in body)
+
+
+def notices(seen: list[Block]) -> list[str]:
+    """The codes of what the client was told, in order."""
+    return [block.body["code"] for block in seen if block.event == "notice"]

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from stream_broker import batching as module
 from stream_broker.batching import Batches
 from tests.support.eventually import eventually_async
 
@@ -36,11 +35,16 @@ def callee() -> Callee:
 
 
 @pytest.fixture
-async def batches(
-    callee: Callee, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Batches[int, int]]:
-    monkeypatch.setattr(module, "PATIENCE_S", 3600.0)
-    batches: Batches[int, int] = Batches(callee, MOST)
+async def batches(callee: Callee) -> AsyncIterator[Batches[int, int]]:
+    batches: Batches[int, int] = Batches(callee, MOST, patience_s=3600.0)
+    yield batches
+    await batches.aclose()
+
+
+@pytest.fixture
+async def hurried(callee: Callee) -> AsyncIterator[Batches[int, int]]:
+    """Nobody waits for a call that is under way."""
+    batches: Batches[int, int] = Batches(callee, MOST, patience_s=0.0)
     yield batches
     await batches.aclose()
 
@@ -78,10 +82,9 @@ async def test_what_comes_during_a_call_is_the_next(
 
 
 async def test_more_than_go_in_one_call_go_in_several(
-    callee: Callee, batches: Batches[int, int], monkeypatch: pytest.MonkeyPatch
+    callee: Callee, hurried: Batches[int, int]
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
-    asked = asking(batches, *range(MOST + 1))
+    asked = asking(hurried, *range(MOST + 1))
     await begun(callee, 2)
     for call in range(2):
         callee.answer(call)
@@ -90,12 +93,11 @@ async def test_more_than_go_in_one_call_go_in_several(
 
 
 async def test_nobody_waits_for_a_call_that_hangs(
-    callee: Callee, batches: Batches[int, int], monkeypatch: pytest.MonkeyPatch
+    callee: Callee, hurried: Batches[int, int]
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
-    (hanging,) = asking(batches, 1)
+    (hanging,) = asking(hurried, 1)
     await begun(callee, 1)
-    (asked,) = asking(batches, 2)
+    (asked,) = asking(hurried, 2)
     await begun(callee, 2)
     callee.answer(1)
     assert await asked == 20

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -25,6 +28,8 @@ from tests.support.eventually import eventually_async
 Connection = StreamConnection | SocketConnection
 RECEIVE_BUFFER = 4096
 FRAME = b"x" * 4000
+# Bytes that the kernel has not sent yet (linux/sockios.h).
+SIOCOUTQNSD = 0x894B
 # What may wait for a client that takes nothing: here, in both kernels, and one frame.
 MOST = WRITE_BUFFER + 2 * SEND_BUFFER + 4 * RECEIVE_BUFFER + len(FRAME)
 
@@ -81,12 +86,20 @@ async def fill(connection: Connection) -> int:
 async def frozen(connection: Connection) -> int:
     """Fills it for good: until also the client's kernel has taken what it can."""
     written = 0
-    unsent = -1
-    while not connection.full or connection.unsent() != unsent:
-        unsent = connection.unsent()
+    while not connection.full or not stuck(connection):
         written += await fill(connection)
-        await asyncio.sleep(0.02)
+        await eventually_async(lambda: not connection.full or stuck(connection))
     return written
+
+
+def stuck(connection: Connection) -> bool:
+    """Is all acknowledged that was sent, and more to be sent? The client's window is closed."""
+    sock = connection.transport.get_extra_info("socket")
+    held, unsent = (
+        struct.unpack("i", fcntl.ioctl(sock.fileno(), request, b"\0" * 4))[0]
+        for request in (termios.TIOCOUTQ, SIOCOUTQNSD)
+    )
+    return bool(held == unsent > 0)
 
 
 async def read(sock: socket.socket, count: int) -> int:

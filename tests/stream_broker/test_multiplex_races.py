@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from contracts.problems import ProblemError
 from tests.stream_broker.building import job_id, tokens
 from tests.stream_broker.sockets import Job, Place, idle
@@ -159,10 +157,13 @@ async def test_a_client_that_takes_a_little_is_kept() -> None:
 
 
 async def test_a_client_with_nothing_to_take_is_never_given_up() -> None:
-    place = Place(send_timeout=0.001)
-    job = await place.serve(A)
-    place.socket.full = True
-    await asyncio.sleep(0.01)
+    place, other = Place(send_timeout=0.001), Place(send_timeout=0.001)
+    job, theirs = await place.serve(A), await other.serve(A)
+    for each in (place, other):
+        each.socket.full = True
+    await theirs.say(*tokens(1, 1, job=A))
+    # Whoever has something to take has used up its time by then.
+    assert await other.ended() == "send_timeout"
     place.socket.take()
     await job.say(*tokens(1, 1, job=A))
     await idle()

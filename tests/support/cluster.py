@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,17 @@ class Cluster:
             if self.net in line or str(self.directory) in line:
                 found.append(line)
         return found
+
+
+@contextmanager
+def cluster_before(directory: Path, net: str, url: str, kind: str, model: str) -> Iterator[Cluster]:
+    """A running cluster in front of an engine that runs already."""
+    cluster = Cluster(directory, net)
+    try:
+        cluster.up("--engine", url, "--kind", kind, "--model", model)
+        yield cluster
+    finally:
+        cluster.down()
 
 
 def free_port() -> int:

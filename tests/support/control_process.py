@@ -23,7 +23,8 @@ from tests.control_plane.harness import ADMIN_KEY, API_KEY, DATA_KEY_TEXT, SERVI
 from tests.support.cluster import ROOT, free_port
 
 MODEL = "small"
-INVENTORY = """
+# A cluster without any engine, and an engine for it.
+BARE_INVENTORY = """
 all:
   vars:
     okome_cluster: test
@@ -39,6 +40,8 @@ all:
       hosts: {{n3: {{ansible_host: 127.0.0.3, okome_number: 3, okome_log_tags: [n03w0]}}}}
     control:
       hosts: {{control: {{ansible_host: 127.0.0.1, okome_number: 25}}}}
+"""
+_ENGINE = """\
     core_gpu:
       hosts:
         gpu:
@@ -91,7 +94,9 @@ class ControlProcess:
         self.database = database or sqlite_url(directory / "state")
         self._directory = directory
         self._process: subprocess.Popen[str] | None = None
-        inventory = INVENTORY.format(port=self.port, engine=engine_port, model=MODEL)
+        inventory = (BARE_INVENTORY + _ENGINE).format(
+            port=self.port, engine=engine_port, model=MODEL
+        )
         (directory / "inventory.yml").write_text(inventory, encoding="utf-8")
         pem = SESSION_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         secrets = {
@@ -126,16 +131,23 @@ class ControlProcess:
         await database.run(lambda c: c.execute(update(tiers).values(**limits)), durable=True)
         await database.close()
 
+    def command(self, *more: str) -> list[str]:
+        """The command line, and `more`."""
+        places = {name: str(self._directory / name) for name in ("state", "credentials")}
+        return [
+            *(sys.executable, "-m", "control_plane"),
+            *("--inventory", str(self._directory / "inventory.yml")),
+            *("--state", places["state"], "--credentials", places["credentials"]),
+            *(("--policy", str(self.policy)) if self.policy.exists() else ()),
+            *more,
+        ]
+
     def start(self, *settings: str, before: Sequence[str] = ()) -> None:
         """Returns once it serves. `before`: what runs it, as `taskset -c 1`."""
-        places = {name: str(self._directory / name) for name in ("state", "credentials")}
         self._process = subprocess.Popen(
             [
-                *(*before, sys.executable, "-m", "control_plane"),
-                *("--inventory", str(self._directory / "inventory.yml")),
-                *("--state", places["state"], "--credentials", places["credentials"]),
-                *(("--policy", str(self.policy)) if self.policy.exists() else ()),
-                *(word for setting in settings for word in ("--set", setting)),
+                *before,
+                *self.command(*(word for setting in settings for word in ("--set", setting))),
             ],
             stderr=subprocess.PIPE,
             text=True,

@@ -4,6 +4,7 @@ The model's name says how it behaves, or the first instance where that is such a
 
     half_plus_two   answers x / 2 + 2 for numbers, and a text with its length
     nan             answers with NaN and Infinity, which TensorFlow Serving does
+    held            answers while `POST /release` was the last of it and `POST /hold`
     slow            never answers; `GET /waiting` tells how many it keeps waiting
     broken          answers 500 `{"error": …}`, as a failing graph does
     page            answers 200 with HTML, as a wrong port does
@@ -24,7 +25,7 @@ from typing import Any
 
 from tests.support.real_engine import ServerProcess
 
-MODELS = ("half_plus_two", "nan", "slow", "broken", "page", "huge")
+MODELS = ("half_plus_two", "nan", "held", "slow", "broken", "page", "huge")
 HUGE = 10_000_000
 _PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/\d+)?(:predict)?\Z")
 
@@ -57,6 +58,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self._released = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request after the other."""
@@ -75,6 +77,10 @@ class Wire:
         method, path, _ = head.split(" ", 2)
         if path == "/waiting":
             _write(writer, 200, json.dumps(self.waiting).encode())
+            return True
+        if path in ("/release", "/hold"):
+            (self._released.set if path == "/release" else self._released.clear)()
+            _write(writer, 200, b"null")
             return True
         found = _PATH.match(path)
         if found is None or (method == "POST") != bool(found[2]):
@@ -97,6 +103,8 @@ class Wire:
         if how == "slow":
             await self._wait(reader)
             return False
+        if how == "held":
+            await self._released.wait()
         _write(writer, *_predict(how, body))
         return True
 

@@ -33,23 +33,28 @@ class Watched:
     """Engines of one model, in this order, polled for real."""
 
     def __init__(
-        self, client: httpx.AsyncClient, kinds: list[tuple[str, FakeEngine]], model: str
+        self,
+        client: httpx.AsyncClient,
+        kinds: list[tuple[str, FakeEngine]],
+        model: str,
+        bounded: bool,
     ) -> None:
         self.targets = [
             EngineTarget(kind=kind, base_url=engine.url, model=model, name=f"{kind}{n}")  # type: ignore[arg-type]
             for n, (kind, engine) in enumerate(kinds)
         ]
-        watch = EngineWatch(self.targets, client, time.time, Metrics())
+        self.watch = watch = EngineWatch(self.targets, client, time.time, Metrics())
         self.fleet = Fleet(watch.states)
         places = ModelPlaces(id="m", seats=self.fleet.seats(self.targets))
-        self.dispatcher = Dispatcher(self.fleet, 30.0, PlacingRules(models={"m": places}))
+        rules = PlacingRules(models={"m": places}, bounded=bounded)
+        self.dispatcher = Dispatcher(self.fleet, 30.0, rules)
         self.poller = Poller(
             self.fleet,
             watch,
             client,
             time.time,
             self.dispatcher.occupancy.held,
-            self.dispatcher.take_cold,
+            self.dispatcher.placer.take_cold,
         )
         self.poller.follow(self.targets)
         self.count = 0
@@ -84,12 +89,14 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(*kinds: tuple[str, FakeEngine], model: str = "m") -> AsyncIterator[Watched]:
+async def watching(
+    *kinds: tuple[str, FakeEngine], model: str = "m", bounded: bool = True
+) -> AsyncIterator[Watched]:
     async with AsyncExitStack() as stack:
         for _, engine in kinds:
             await stack.enter_async_context(engine.serving())
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        watched = Watched(client, list(kinds), model)
+        watched = Watched(client, list(kinds), model, bounded)
         stack.push_async_callback(watched.poller.aclose)
         await watched.poller.tend()
         yield watched
@@ -121,6 +128,45 @@ async def test_an_engine_that_hangs_delays_no_other() -> None:
         assert hanging.count("/health") == 1
         server = watched.fleet.servers[well.url]
         await eventually_async(lambda: server.load == Load(None, 3, None))
+
+
+async def test_without_a_policy_nobody_is_sent_to_the_only_engine_while_it_hangs() -> None:
+    engine = FakeEngine(vllm())
+    async with watching(("vllm", engine), bounded=False) as watched:
+        await eventually_async(lambda: engine.count("/health"))
+        assert watched.ask() == [engine.url]
+        engine.replies["/health"] = None
+
+        def refused() -> bool:
+            try:
+                return not watched.ask()
+            except ProblemError as problem:
+                return problem.detail == "No engine with the model m answers."
+
+        await eventually_async(refused, within=3.0)
+        assert watched.seen(engine) == "up"
+
+
+async def test_one_that_hangs_stays_late_from_check_to_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("control_plane.engines.PROBE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("control_plane.fleet.polling.HEALTH_EVERY_S", 3.0)
+    engine = FakeEngine(vllm())
+    async with watching(("vllm", engine)) as watched:
+        await eventually_async(lambda: engine.count("/health"))
+        server = watched.fleet.servers[engine.url]
+        await eventually_async(lambda: server.asked_at is None)
+        engine.replies["/health"] = None
+        watched.poller.confirm(engine.url)
+        await eventually_async(lambda: server.asked_at is not None)
+        asked = server.asked_at
+        # The check has been given up, and the next one is not under way.
+        await eventually_async(lambda: watched.watch.health(watched.targets[0]).failures == 1)
+        assert server.asked_at == asked
+        engine.replies |= vllm()
+        watched.poller.confirm(engine.url)
+        await eventually_async(lambda: server.asked_at is None)
 
 
 async def test_an_engine_that_lies_is_out_after_its_faults_and_back_after_a_token(

@@ -164,6 +164,14 @@ def test_answers_are_shortened_first_and_the_client_is_told() -> None:
     assert (decision.max_tokens, decision.notices) == (8, ())
 
 
+def test_a_one_shot_answer_is_not_called_shortened() -> None:
+    overload = OverloadRules(shorten_at=0.5, shorten_to=16)
+    place = Place({"m": ["tf"]}, {"tf": EngineRules(slots=2)}, overload=overload)
+    for waits in (False, False, True):
+        decision = place.dispatcher.decide(place.question(), 0.0)
+        assert (decision.turn is not None, decision.notices) == (waits, ())
+
+
 def test_then_a_smaller_model_answers_where_the_policy_has_one() -> None:
     models = {"m": ["vllm"], "tiny": ["ollama"]}
     engines = ONE | {"ollama": EngineRules(slots=1)}
@@ -229,8 +237,8 @@ def test_a_cold_engine_is_asked_to_load_once_when_it_was_passed_over() -> None:
     place = Place({"m": ["ollama", "vllm"]})
     place.fleet.offered("http://ollama", Offer(loaded=frozenset()))
     assert names(place.dispatcher.decide(place.question(), 0.0)) == ["vllm", "ollama"]
-    assert place.dispatcher.take_cold() == [target("ollama", "m")]
-    assert place.dispatcher.take_cold() == []
+    assert place.dispatcher.placer.take_cold() == [target("ollama", "m")]
+    assert place.dispatcher.placer.take_cold() == []
     place.fleet.loaded("http://ollama", frozenset({"m:latest"}), {})
     assert names(place.dispatcher.decide(place.question(), 0.0))[0] == "ollama"
 

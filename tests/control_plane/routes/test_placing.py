@@ -17,10 +17,11 @@ engines:
   vllm@gpu-a: {slots: 1}
   ollama@gpu-b: {slots: 1}
 models:
-  small: {engines: [{engine: vllm@gpu-a}], smaller: other}
+  small: {engines: [{engine: vllm@gpu-a}], smaller: other, tools: [time, calculator]}
   lone: {engines: [{engine: vllm@gpu-a, model: small}]}
   deaf: {engines: [{engine: vllm@gpu-a, model: small}], capabilities: []}
-  other: {engines: [{engine: ollama@gpu-b}]}
+  other: {engines: [{engine: ollama@gpu-b}], tools: [calculator]}
+tools: {time: {kind: time}, calculator: {kind: calculator}}
 overload: {shorten_at: 1.0, shorten_to: 16, queue: 2, wait_s: 30, retry_after_s: 7}
 """
 
@@ -83,6 +84,20 @@ async def test_a_smaller_model_answers_and_the_client_is_told(
         assert second["model"] == "other"
         assert second["engine"]["base_url"] == "http://b.test:1"
         assert "other answers instead" in second["notices"][0]["message"]
+
+
+async def test_a_smaller_model_has_only_the_tools_that_it_may_use(
+    start: Start, policy: PolicySource
+) -> None:
+    async with start(policy=policy) as control:
+        asked = {"model": "small", "server_tools": ["time", "calculator"]}
+        whole = await granted(control, **asked)
+        less = await granted(control, **asked)
+        names = [[tool["function"]["name"] for tool in grant["tools"]] for grant in (whole, less)]
+        assert names == [["time", "calculator"], ["calculator"]]
+        assert (less["model"], whole["notices"]) == ("other", [])
+        assert [told["code"] for told in less["notices"]] == ["limited", "limited"]
+        assert less["notices"][1]["message"] == "other answers without time"
 
 
 async def test_when_the_queue_is_full_too_it_is_said_when_to_come_back(

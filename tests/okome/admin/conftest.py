@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from okome.cli import app
 from okome.credentials import ensure_credentials
-from tests.control_plane.test_main import INVENTORY
+from tests.support.control_process import BARE_INVENTORY
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -28,7 +28,7 @@ class Place:
         self.state = state
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        (state / "inventory.yml").write_text(INVENTORY.format(port=self.port))
+        (state / "inventory.yml").write_text(BARE_INVENTORY.format(port=self.port))
         self.credentials = state / "credentials"
         ensure_credentials(self.credentials)
         self.environment = {"OKOME_STATE_DIR": str(state)}

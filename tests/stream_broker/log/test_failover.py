@@ -54,6 +54,7 @@ class Stream:
     async def run(self) -> None:
         while self.outcome is None:
             self.send(token(self.sent + 1, f"t{self.sent + 1} ", job=self.job_id))
+            # Load at a pace, no wait for anything.
             await asyncio.sleep(0.005)
 
     def send(self, event: Event) -> None:

@@ -1,0 +1,95 @@
+"""The JSON bodies that clients send, as shapes: what may stand in them, in which bounds. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.grants import TOOLS_MAX
+
+Text = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+# What the path of a URL can name: it is asked for at /v1/sessions/{id}.
+SessionId = Annotated[
+    str, Meta(min_length=1, max_length=256, pattern=r"^(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+\Z")
+]
+Tokens = Annotated[int, Meta(ge=1)]
+ToolName = Annotated[str, Meta(min_length=1, max_length=64)]
+Stops = Annotated[list[Text], Meta(max_length=4)]
+
+
+class Message(msgspec.Struct):
+    """One message of a conversation, as the OpenAI API has it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+Messages = Annotated[list[Message], Meta(min_length=1, max_length=2048)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+# A string names a tool of the policy; an object is a tool of the client's own.
+Tools = Annotated[list[ToolName | dict[str, Any]], Meta(max_length=128)]
+
+
+class JobBody(msgspec.Struct):
+    """Body of `POST /v1/jobs`."""
+
+    model: Name
+    messages: Messages | None = None
+    prompt: Text | None = None
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stop: Text | Stops | None = None
+    seed: int | None = None
+    tools: Tools | None = None
+    session_id: SessionId | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool = False
+
+
+class CompletionBody(msgspec.Struct):
+    """Body of `POST /v1/chat/completions`, as far as it is acted on."""
+
+    model: Name
+    messages: Messages
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stop: Text | Stops | None = None
+    seed: int | None = None
+    tools: Tools | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    n: int | None = 1
+    logprobs: bool | None = False
+    session_id: SessionId | None = None
+    metadata: Any = None
+
+
+class SessionNamed(msgspec.Struct):
+    """What `metadata` of an OpenAI client may name."""
+
+    session_id: SessionId
+
+
+class ChatBody(msgspec.Struct):
+    """Body of `POST /chat`."""
+
+    message: Text
+    conversation_id: SessionId | None = None
+    tools: Annotated[list[ToolName], Meta(max_length=TOOLS_MAX)] | None = None
