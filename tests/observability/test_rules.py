@@ -64,10 +64,10 @@ def expect(expr: str, samples: Iterable[str], at: str = END) -> dict[str, Any]:
 
 def unit_test(scenario: Scenario) -> dict[str, Any]:
     fires = (f'{{alertname="{name}"}}' for name in scenario.fires)
-    return tested(scenario.name, scenario.series(), [expect(FIRING, fires)])
+    return as_test(scenario.name, scenario.series(), [expect(FIRING, fires)])
 
 
-def tested(name: str, series: dict[str, str], expected: list[dict[str, Any]]) -> dict[str, Any]:
+def as_test(name: str, series: dict[str, str], expected: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": name,
         "interval": f"{STEP_S}s",
@@ -113,13 +113,34 @@ def test_each_fault_fires_its_alerts_and_no_others(tmp_path: Path) -> None:
 
 
 @needs_promtool
+def test_what_is_told_names_the_place_and_the_figure(tmp_path: Path) -> None:
+    (slow,) = (scenario for scenario in FAULTS if scenario.name == "a slow engine")
+    told = {
+        "exp_labels": {
+            "severity": "ticket",
+            "hop": "engine",
+            "engine": "http://e1",
+            "model": "small",
+        },
+        "exp_annotations": {
+            "summary": "The engine http://e1 takes long to begin an answer.",
+            "description": "5 of 100 answers of small begin after 4.69s or later, from when the "
+            "broker asks.",
+            "runbook_url": "docs/runbook.md#okomeengineslow",
+        },
+    }
+    alert = {"alertname": "OkomeEngineSlow", "eval_time": END, "exp_alerts": [told]}
+    promtool(tmp_path, [as_test("told", slow.series(), []) | {"alert_rule_test": [alert]}])
+
+
+@needs_promtool
 def test_slow_burns_are_tickets_and_fast_ones_pages(tmp_path: Path) -> None:
     real = f'ALERTS{{alertstate="firing",alertname!="{slo.WATCHDOG}"}}'
     told = f"max by (alertname, severity) ({real})"
     tests = []
     for name, (series, fires) in BURNING.items():
         labels = (f'{{alertname="{alert}",severity="{severity}"}}' for alert, severity in fires)
-        one = tested(name, series, [expect(told, labels, "80h")])
+        one = as_test(name, series, [expect(told, labels, "80h")])
         tests.append(one | {"interval": "1h"})
     promtool(tmp_path, tests, 3600)
 
@@ -134,7 +155,7 @@ def test_records_have_the_values_of_a_cluster_that_is_well(tmp_path: Path) -> No
     expected += [expect(f"clamp_max(count({of}), 1)", ["{}"]) for of in VALUES]
     quiet = {name: flat(1) if name.startswith("up{") else flat(0) for name in well()}
     silent = [expect(f"count({of}) * 0 + 1", []) for of in QUIET]
-    promtool(tmp_path, [tested("well", well(), expected), tested("quiet", quiet, silent)])
+    promtool(tmp_path, [as_test("well", well(), expected), as_test("quiet", quiet, silent)])
 
 
 def test_every_record_has_a_value_that_is_tested() -> None:
