@@ -30,7 +30,7 @@ class Column:
 def picture(rows: Sequence[Figures], title: str, width: int, *, colour: bool) -> str:
     """Title, one line a broker, the sum; no line is longer than `width` characters."""
     columns = _fitting(rows, width)
-    table = [[(column.head, "head") for column in columns]]
+    table: list[list[tuple[str, Mood]]] = [[(column.head, "head") for column in columns]]
     table += [[column.cell(row) for column in columns] for row in rows]
     widths = [max(len(line[i][0]) for line in table) for i in range(len(columns))]
     lines = [_paint(title[:width], "head", colour), ""]
