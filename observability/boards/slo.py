@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from observability.boards import objectives as at
 from observability.boards.model import (
     Board,
+    Levels,
     Panel,
     Query,
     Row,
@@ -22,6 +25,25 @@ ENGINE_TTFT = f"{B}engine_time_to_first_token_seconds"
 ENGINE_GAP = f"{B}engine_gap_seconds"
 QUIET = "no stream ran within the window"
 NO_BROWSER = "no browser has reported: only the chat page and clients that send telemetry do"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A part of the way, by the histogram of its time, and its budget."""
+
+    name: str
+    metric: str
+    budget: Levels
+
+
+HOP_BUDGETS = (
+    Hop("broker: accepted", f"{B}accept_seconds", at.ACCEPT),
+    Hop("control plane: grant", f"{B}grant_seconds", at.GRANT),
+    Hop("engine: first token", ENGINE_TTFT, at.ENGINE_TTFT),
+    Hop("log: durable", f"{B}time_to_durable_seconds", at.LOG),
+    Hop("pacer: held", f"{B}pacer_hold_seconds", at.HOLD),
+    Hop("broker: own time", f"{B}overhead_seconds", at.OVERHEAD),
+)
 
 NOW = Row(
     "Are people served?",
@@ -79,14 +101,7 @@ HOPS = Row(
         Panel(
             "Where does the wait for the first token arise (p95)?",
             "s",
-            (
-                Query(quantile(0.95, f"{B}accept_seconds"), "broker: accepted"),
-                Query(quantile(0.95, f"{B}grant_seconds"), "control plane: grant"),
-                Query(quantile(0.95, ENGINE_TTFT), "engine: first token"),
-                Query(quantile(0.95, f"{B}time_to_durable_seconds"), "log: durable"),
-                Query(quantile(0.95, f"{B}pacer_hold_seconds"), "pacer: held"),
-                Query(quantile(0.95, f"{B}overhead_seconds"), "broker: own time"),
-            ),
+            tuple(Query(quantile(0.95, hop.metric), hop.name) for hop in HOP_BUDGETS),
             levels=at.TTFT,
             about="The highest line is the hop. Budgets: accepted 100 ms, grant 50 ms, held 100 ms "
             "and never the first token.",
@@ -160,7 +175,7 @@ TROUBLE = Row(
             "Which processes do not answer?",
             "bool",
             (Query("min by (job, node) (up)", "{{job}} {{node}}"),),
-            levels=at.Levels(1, 0.5),
+            levels=Levels(1, 0.5),
             about="1: answers a scrape, 0: does not.",
         ),
         Panel(
