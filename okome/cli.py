@@ -245,6 +245,7 @@ def settings(
 
 
 app.command()(looking.top)
+app.command()(looking.dash)
 app.command()(reports.usage)
 app.command()(reports.audit)
 app.command()(deploy.bundle)

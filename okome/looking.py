@@ -31,3 +31,11 @@ def top(
 
     if not run(inventory, once, interval, print_json if as_json else None):
         raise typer.Exit(1)
+
+
+def dash(inventory: Inventory = None) -> None:
+    """Print where the dashboard page is: the figures of the last minutes and days, and alerts."""
+    from okome.dash import pages
+
+    for page in pages(inventory):
+        typer.echo(page)

@@ -97,6 +97,9 @@ def test_prometheus_asks_the_cluster_and_comes_back_when_it_is_killed(
     if find_program("prometheus", os.environ) is None:
         pytest.skip("prometheus is not installed")
     cluster.up(*engine(own_engine))
+    assert cluster.okome("dash") == f"http://{NET}49:3000/\n"
+    page = httpx.get(f"http://{NET}49:3000/api/picture", trust_env=False).json()
+    assert (page["away"], page["cluster"]) == (None, "local")
     first = cluster.node("okome-node-09")
     assert (first["role"], first["port"], first["healthy"]) == ("observability", 9090, True)
     targets = f"http://{NET}49:9090/api/v1/targets"
@@ -125,6 +128,9 @@ def test_a_prometheus_on_our_port_takes_nothing_but_figures(
     assert f"no figures over time: {NET}49:9090 is in use by" in said
     assert "observability" not in {node["role"] for node in cluster.status()["nodes"]}
     assert doctor["ok"] is True
+    asked = cluster.run("dash")
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "no dashboard page is served: it needs Prometheus" in asked.stderr
 
 
 def test_ctrl_c_ends_everything_in_the_foreground(cluster: Cluster, own_engine: str) -> None:
