@@ -16,6 +16,7 @@ from observability.boards.model import (
     rate,
     share,
 )
+from observability.boards.slo import UNHELD
 from observability.boards.stream import NODES
 
 B = "okome_broker_"
@@ -70,6 +71,27 @@ LOAD = Row(
         ),
     ),
 )
+BEHIND = Row(
+    "Is anybody behind?",
+    (
+        Panel(
+            "How many events a second reach viewers?", "ops",
+            (Query(rate(f"{B}delivered_events_total", NODE, ("node",)), "{{node}}"),),
+            about="Nearly all of them tokens.",
+        ),
+        Panel(
+            "How far is the slowest viewer behind?", "short",
+            (Query(f"max by (node) ({B}viewer_lag_events{{{NODE}}})", "{{node}}"),),
+            levels=Levels(500, 5_000),
+            about="Events that it may be shown and was not. A slow client harms nobody else.",
+        ),
+        Panel(
+            "How much waits for the log?", "short",
+            (Query(f"max by (node) ({B}log_queue_events{{{NODE}}})", "{{node}}"),),
+            levels=Levels(500, 5_000),
+        ),
+    ),
+)  # fmt: skip
 OWN = Row(
     "What do they cost?",
     (
@@ -110,7 +132,7 @@ OWN = Row(
         Panel(
             "How long does the pacer hold (p99)?",
             "s",
-            (Query(quantile(0.99, f"{B}pacer_hold_seconds", NODE, ("node",)), "{{node}}"),),
+            (Query(quantile(0.99, f"{B}pacer_hold_seconds", NODE, ("node",)), "{{node}}", UNHELD),),
             levels=at.HOLD,
         ),
         Panel(
@@ -215,14 +237,12 @@ REST = Row(
                     "{{kind}}",
                 ),
             ),
-            silent="nobody asked for embeddings",
         ),
         Panel(
             "How long does a lookup take (p99)?",
             "s",
             (Query(quantile(0.99, f"{B}cache_lookup_seconds", NODE, ("kind",)), "{{kind}}"),),
             levels=Levels(0.002, 0.01),
-            silent="nobody asked for embeddings",
         ),
         Panel(
             "Which lookups does the shared cache not serve?",
@@ -244,5 +264,5 @@ REST = Row(
 )
 BOARD = Board(
     "okome-brokers", "OKOME · Brokers", "What each broker carries, what it costs, what goes wrong.",
-    (LOAD, OWN, LOG, FAULTS, REST), (NODES,),
+    (LOAD, BEHIND, OWN, LOG, FAULTS, REST), (NODES,),
 )  # fmt: skip

@@ -19,10 +19,11 @@ NODE: Final = 'node=~"$node"'
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`legend`: the name of each line, `{{label}}` filled in."""
+    """`legend`: the name of each line, `{{label}}` filled in. `silent`: as a panel's."""
 
     expr: str
     legend: str = ""
+    silent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

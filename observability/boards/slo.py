@@ -25,6 +25,7 @@ ENGINE_TTFT = f"{B}engine_time_to_first_token_seconds"
 ENGINE_GAP = f"{B}engine_gap_seconds"
 QUIET = "no stream ran within the window"
 NO_BROWSER = "no browser has reported: only the chat page and clients that send telemetry do"
+UNHELD = "tokens came evenly, and none was held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Hop:
     name: str
     metric: str
     budget: Levels
+    silent: str = ""
 
 
 HOP_BUDGETS = (
@@ -41,7 +43,7 @@ HOP_BUDGETS = (
     Hop("control plane: grant", f"{B}grant_seconds", at.GRANT),
     Hop("engine: first token", ENGINE_TTFT, at.ENGINE_TTFT),
     Hop("log: durable", f"{B}time_to_durable_seconds", at.LOG),
-    Hop("pacer: held", f"{B}pacer_hold_seconds", at.HOLD),
+    Hop("pacer: held", f"{B}pacer_hold_seconds", at.HOLD, UNHELD),
     Hop("broker: own time", f"{B}overhead_seconds", at.OVERHEAD),
 )
 
@@ -101,7 +103,7 @@ HOPS = Row(
         Panel(
             "Where does the wait for the first token arise (p95)?",
             "s",
-            tuple(Query(quantile(0.95, hop.metric), hop.name) for hop in HOP_BUDGETS),
+            tuple(Query(quantile(0.95, hop.metric), hop.name, hop.silent) for hop in HOP_BUDGETS),
             levels=at.TTFT,
             about="The highest line is the hop. Budgets: accepted 100 ms, grant 50 ms, held 100 ms "
             "and never the first token.",
@@ -113,7 +115,9 @@ HOPS = Row(
             (
                 Query(quantile(0.99, ENGINE_GAP), "engine → broker"),
                 Query(quantile(0.99, DELIVERED_GAP), "broker → socket"),
-                Query(quantile(0.99, "okome_client_gap_seconds"), "as browsers felt them"),
+                Query(
+                    quantile(0.99, "okome_client_gap_seconds"), "as browsers felt them", NO_BROWSER
+                ),
             ),
             levels=at.GAP_P99,
             about="The first line that is high is where it begins: engine, broker or network.",
@@ -128,6 +132,7 @@ HOPS = Row(
                 Query(
                     quantile(0.95, "okome_client_time_to_first_token_seconds"),
                     "as browsers felt it",
+                    NO_BROWSER,
                 ),
             ),
             levels=at.TTFT,
@@ -141,7 +146,7 @@ HOPS = Row(
             (
                 Query(jitter(ENGINE_GAP), "engine → broker"),
                 Query(jitter(DELIVERED_GAP), "broker → socket"),
-                Query(jitter("okome_client_gap_seconds"), "as browsers felt it"),
+                Query(jitter("okome_client_gap_seconds"), "as browsers felt it", NO_BROWSER),
             ),
             levels=at.JITTER,
             wide=12,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from observability.boards import objectives as at
 from observability.boards.model import NODE, Board, Panel, Query, Row, Variable, quantile, rate
+from observability.boards.slo import UNHELD
 
 B = "okome_broker_"
 NODES = Variable("node", "Node", "label_values(okome_broker_jobs_running, node)")
@@ -109,7 +110,7 @@ WALK = Row(
         Panel(
             "6 · Did the pacer hold it too long?",
             "s",
-            (Query(quantile(0.99, f"{B}pacer_hold_seconds", NODE, ("node",)), "{{node}}"),),
+            (Query(quantile(0.99, f"{B}pacer_hold_seconds", NODE, ("node",)), "{{node}}", UNHELD),),
             levels=at.HOLD,
         ),
         Panel(

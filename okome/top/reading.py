@@ -28,7 +28,7 @@ TTFT = ("okome_broker_delivered_time_to_first_token_seconds",
 GAP = "okome_broker_delivered_gap_seconds"
 FLUSH = "okome_broker_log_flush_seconds"
 JOBS = "okome_broker_jobs_total"
-TOKENS = "okome_broker_tokens_total"
+EVENTS = "okome_broker_delivered_events_total"
 _HISTOGRAMS = (*TTFT, GAP, FLUSH)
 
 # A count of values up to and including each upper bound, ascending.
@@ -59,8 +59,12 @@ def read(text: str, at: float) -> Reading:
             continue
         if name in GAUGES:
             gauges[GAUGES[name]] = value
-        elif name in (JOBS, TOKENS):
-            _total(totals, name, labels, value)
+        elif name == EVENTS:
+            totals["events"] = totals.get("events", 0.0) + value
+        elif name == JOBS:
+            event = _EVENT.search(labels)
+            key = event[1] if event else "?"
+            totals[key] = totals.get(key, 0.0) + value
         elif name.endswith("_bucket") and name.removesuffix("_bucket") in _HISTOGRAMS:
             bound = _BOUND.search(labels)
             upper = _number(bound[1]) if bound else None
@@ -68,16 +72,6 @@ def read(text: str, at: float) -> Reading:
                 buckets = histograms.setdefault(name.removesuffix("_bucket"), {})
                 buckets[upper] = buckets.get(upper, 0.0) + value
     return Reading(at, gauges, totals, histograms)
-
-
-def _total(totals: dict[str, float], name: str, labels: str, value: float) -> None:
-    if name == TOKENS:
-        if 'direction="completion"' in labels:
-            totals["tokens"] = totals.get("tokens", 0.0) + value
-        return
-    event = _EVENT.search(labels)
-    key = event[1] if event else "job_complete"
-    totals[key] = totals.get(key, 0.0) + value
 
 
 def _number(text: str) -> float | None:

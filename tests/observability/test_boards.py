@@ -19,7 +19,11 @@ from tests.observability.exprs import asked, every, metrics
 from tests.support.cluster import ROOT
 
 BOARDS = {board.uid: board for board in boards()}
-METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+# Ours, and those of others with the names that their makers have documented.
+METRICS = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("metrics.md", "observability.md")
+)
 # Where one of these is what a panel shows, there is a promise or a budget.
 PROMISED = re.compile(
     r"first_token_seconds|gap_seconds|hold_seconds|durable_seconds|accept_seconds|grant_seconds"

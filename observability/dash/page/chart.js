@@ -3,7 +3,6 @@
 import { clock, figure } from "/static/format.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 560;
 const HEIGHT = 180;
 const LEFT = 58;
 const RIGHT = 8;
@@ -43,18 +42,20 @@ export function path(points, x, y) {
 /** A chart of `panel` over `picture.start` … `picture.end`; `tell(index)` hears of the cursor. */
 export function chart(panel, picture, tell) {
   const { start, end, minutes } = picture;
+  // So that a narrow panel's figures are as large as a wide one's.
+  const width = panel.wide ? 560 : 370;
   const values = panel.series.flatMap(({ points }) => points.map(([, value]) => value ?? 0));
   const highest = Math.max(0, ...values);
   // A limit that is far above everything would flatten the lines.
   const limits = Object.entries(panel.levels ?? {}).filter(([, value]) => value <= highest * 1.5);
   const marks = scale(Math.max(highest, ...limits.map(([, value]) => value)));
   const top = marks.at(-1);
-  const x = (at) => LEFT + ((at - start) / (end - start || 1)) * (WIDTH - LEFT - RIGHT);
+  const x = (at) => LEFT + ((at - start) / (end - start || 1)) * (width - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
 
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: "0" });
+  const svg = make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", tabindex: "0" });
   for (const mark of marks) {
-    svg.append(make("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }));
+    svg.append(make("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark) }));
     svg.append(make("text", { class: "tick", x: LEFT - 6, y: y(mark) + 4, "text-anchor": "end" }, figure(mark, panel.unit === "bool" ? "short" : panel.unit)));
   }
   for (const [part, anchor] of [[0, "start"], [0.5, "middle"], [1, "end"]]) {
@@ -62,16 +63,16 @@ export function chart(panel, picture, tell) {
     svg.append(make("text", { class: "tick", x: x(at), y: HEIGHT - 4, "text-anchor": anchor }, clock(at, minutes)));
   }
   for (const [name, value] of limits) {
-    svg.append(make("line", { class: `limit ${name}`, x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
+    svg.append(make("line", { class: `limit ${name}`, x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
   }
   panel.series.forEach(({ points }, index) => {
     svg.append(make("path", { class: `line ${look(index)}`, d: path(points, x, y) }));
   });
-  addCursor(svg, panel, x, tell);
+  addCursor(svg, panel, { x, width }, tell);
   return svg;
 }
 
-function addCursor(svg, panel, x, tell) {
+function addCursor(svg, panel, { x, width }, tell) {
   const times = panel.series[0]?.points.map(([at]) => at) ?? [];
   const cursor = make("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   svg.append(cursor);
@@ -88,7 +89,7 @@ function addCursor(svg, panel, x, tell) {
   if (!times.length) return;
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const part = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT);
+    const part = (((event.clientX - box.left) / box.width) * width - LEFT) / (width - LEFT - RIGHT);
     move(Math.max(0, Math.min(times.length - 1, Math.round(part * (times.length - 1)))));
   });
   svg.addEventListener("pointerleave", () => move(null));
@@ -97,7 +98,8 @@ function addCursor(svg, panel, x, tell) {
     const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -times.length, End: times.length };
     if (event.key === "Escape") move(null);
     else if (event.key in steps) {
-      const from = place ?? times.length - 1 - steps[event.key];
+      // From beyond the end: the first step back is to the newest.
+      const from = place ?? times.length;
       move(Math.max(0, Math.min(times.length - 1, from + steps[event.key])));
     } else return;
     event.preventDefault();

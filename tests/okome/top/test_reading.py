@@ -18,9 +18,7 @@ def exposition(gaps: list[float], tokens: int = 0, model: str = "m") -> str:
     spread = Histogram(GAP, "x", ["model"], buckets=(0.01, 0.1, 1), registry=registry)
     for gap in gaps:
         spread.labels(model).observe(gap)
-    counted = Counter("okome_broker_tokens", "x", ["direction", "model"], registry=registry)
-    counted.labels("completion", model).inc(tokens)
-    counted.labels("prompt", model).inc(7)
+    Counter("okome_broker_delivered_events", "x", registry=registry).inc(tokens)
     ended = Counter("okome_broker_jobs", "x", ["kind", "event", "code"], registry=registry)
     ended.labels("chat", "job_error", "engine_error").inc(2)
     return generate_latest(registry).decode()
@@ -30,7 +28,7 @@ def test_histograms_are_summed_and_counters_sorted_by_what_happened() -> None:
     said = read(exposition([0.005, 0.05, 0.05, 5.0], tokens=40, model='a"b\\c{d} e'), at=1.0)
 
     assert said.gauges == {"jobs": 3}
-    assert said.totals == {"tokens": 40, "job_error": 2}
+    assert said.totals == {"events": 40, "job_error": 2}
     assert said.histograms[GAP] == {0.01: 1, 0.1: 3, 1.0: 3, float("inf"): 4}
 
 
