@@ -114,5 +114,12 @@ def beyond(metric: str, bound: str, where: str = "", by: Sequence[str] = ()) -> 
     return f"1 - {share(rate(f'{metric}_bucket', within, by), rate(f'{metric}_count', where, by))}"
 
 
+def stalls(gaps: str, tokens: str) -> str:
+    """Gaps above 500 ms in 1,000 tokens: docs/slo.md."""
+    within = rate(f"{gaps}_bucket", 'le="0.5"')
+    longer = f"{rate(f'{gaps}_count')} - {within}"
+    return f"1000 * {share(longer, rate(tokens))}"
+
+
 def _by(labels: Sequence[str]) -> str:
     return f" by ({', '.join(labels)}) " if labels else " "

@@ -9,9 +9,9 @@ from observability.boards.model import Levels
 TTFT: Final = Levels(1.0, 2.0)
 GAP_P99: Final = Levels(0.2, 0.5)
 JITTER: Final = Levels(0.1, 0.25)
-# Stalls (gaps above 500 ms) of 1,000 gaps.
-STALLS: Final = Levels(2.0, 5.0)
-SUCCESS: Final = Levels(0.999, 0.99)
+# Stalls (gaps above 500 ms) in 1,000 tokens.
+STALLS: Final = Levels(1.0, 2.0)
+SUCCESS: Final = Levels(0.999, 0.995)
 # The budgets of the hops, and twice as much.
 ACCEPT: Final = Levels(0.1, 0.2)
 GRANT: Final = Levels(0.05, 0.1)

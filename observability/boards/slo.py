@@ -11,11 +11,11 @@ from observability.boards.model import (
     Panel,
     Query,
     Row,
-    beyond,
     jitter,
     quantile,
     rate,
     share,
+    stalls,
 )
 
 B = "okome_broker_"
@@ -72,9 +72,9 @@ NOW = Row(
             wide=6,
         ),
         Panel(
-            "How many of 1,000 gaps are stalls (over 500 ms)?",
+            "How often do 1,000 tokens stand still (over 500 ms)?",
             "short",
-            (Query(f"1000 * ({beyond(DELIVERED_GAP, '0.5')})", "stalls"),),
+            (Query(stalls(DELIVERED_GAP, f"{B}delivered_events_total"), "stalls"),),
             kind="stat",
             levels=at.STALLS,
             silent=QUIET,
@@ -85,7 +85,10 @@ NOW = Row(
             "percentunit",
             (
                 Query(
-                    share(rate(f"{B}jobs_total", 'event!="job_error"'), rate(f"{B}jobs_total")),
+                    share(
+                        rate(f"{B}jobs_total", 'event!="job_error",kind!="embedding"'),
+                        rate(f"{B}jobs_total", 'kind!="embedding"'),
+                    ),
                     "ended well",
                 ),
             ),

@@ -16,6 +16,9 @@ POINTS: Final = 120
 SERIES_MAX: Final = 24
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
+# It fires for ever, to be missed when it does not.
+WATCHDOG: Final = "Watchdog"
+
 Point = tuple[float, float | None]
 
 
@@ -81,9 +84,8 @@ def alerts(data: Any) -> list[Alert]:
         firing = [_alert(item) for item in data["alerts"] if item["state"] == "firing"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("an answer of another form") from error
-    order = {"critical": 0, "warning": 1}
-    # Always on by design: it is there to be missed (the dead man's switch).
-    shown = [alert for alert in firing if alert.name not in ("Watchdog", "OkomeWatchdog")]
+    order = {"page": 0, "ticket": 1}
+    shown = [alert for alert in firing if alert.name != WATCHDOG]
     return sorted(shown, key=lambda alert: (order.get(alert.severity, 2), alert.name))
 
 

@@ -18,7 +18,7 @@ _ENGINES_SHARE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """The newest figures, None where there are none: seconds, stalls of 1,000 gaps, shares
+    """The newest figures, None where there are none: seconds, stalls in 1,000 tokens, shares
     of 1; `hops` by the names of HOP_BUDGETS."""
 
     ttft: float | None = None
@@ -94,7 +94,7 @@ def _late(felt: Felt) -> str:
 
 def _uneven(felt: Felt) -> str:
     parts = [f"p99 − p50 is {seconds(felt.jitter)}"] if felt.jitter is not None else []
-    parts += [f"{felt.stalls:.1f} of 1,000 gaps are stalls"] if felt.stalls else []
+    parts += [f"{felt.stalls:.1f} stalls in 1,000 tokens"] if felt.stalls else []
     said = f"Tokens come unevenly: {', '.join(parts)}."
     if felt.engine_jitter is None or felt.jitter is None:
         return said

@@ -68,8 +68,8 @@ def test_nonsense_is_one_error(data: Any) -> None:
 
 def test_the_worst_alert_comes_first_and_the_dead_man_s_switch_is_none() -> None:
     listed = [
-        alert("Slow", "warning"), alert("Away", "critical"), alert("Watchdog", "none"),
-        alert("Soon", "critical", state="pending"),
+        alert("Slow", "ticket"), alert("Away", "page"), alert("Watchdog", "none"),
+        alert("Soon", "page", state="pending"),
     ]  # fmt: skip
 
     found = alerts({"alerts": listed})

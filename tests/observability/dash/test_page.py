@@ -78,12 +78,12 @@ async def test_a_chart_is_read_with_the_keyboard(
 
 
 async def test_alerts_that_fire_are_listed(browser: Browser, script: ScriptedPrometheus) -> None:
-    script.firing = [alert("TooSlow", "warning"), alert("NobodyThere", "critical")]
+    script.firing = [alert("TooSlow", "ticket"), alert("NobodyThere", "page")]
     script.firing[0]["annotations"]["runbook_url"] = "javascript:alert(1)"
     async with dash(script) as url, opened(browser, url) as page:
         lines = page.get_by_role("region", name="Alerts that fire").get_by_role("listitem")
         await expect(lines).to_have_count(2)
-        await expect(lines.first).to_contain_text("critical · NobodyThere")
+        await expect(lines.first).to_contain_text("page · NobodyThere")
         await expect(lines.first).to_contain_text("node okome-node-04")
         assert await lines.get_by_role("link").count() == 0
 
@@ -104,7 +104,7 @@ async def test_another_span_is_asked_for(browser: Browser, script: ScriptedProme
 async def test_it_is_readable_on_every_screen(
     browser: Browser, script: ScriptedPrometheus, scheme: str, width: int
 ) -> None:
-    script.firing = [alert("TooSlow", "warning"), alert("NobodyThere", "critical")]
+    script.firing = [alert("TooSlow", "ticket"), alert("NobodyThere", "page")]
     view = {"width": width, "height": 800}
     async with (
         dash(script) as url,
