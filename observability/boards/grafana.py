@@ -114,7 +114,11 @@ def _panels(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     source = LOKI if panel.source == "loki" else PROMETHEUS
-    about = [panel.about, f"May be empty: {panel.silent}." if panel.silent else ""]
+    about = [
+        panel.about,
+        "Points lead to jobs." if panel.exemplars else "",
+        f"May be empty: {panel.silent}." if panel.silent else "",
+    ]
     return {
         "id": number,
         "type": _TYPES[panel.kind],

@@ -140,7 +140,6 @@ HOPS = Row(
             ),
             levels=at.TTFT,
             exemplars=True,
-            about="A point of the second line leads to a job.",
             wide=12,
         ),
         Panel(
