@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -70,6 +71,12 @@ async def test_every_query_of_every_dashboard_answers(
     except AssertionError:
         loud = [(b, p.title, q.legend) for b, p, q in await without() if not (p.silent or q.silent)]
         raise AssertionError(f"no figures under load: {loud}") from None
+
+    seen = json.loads(await asyncio.to_thread(cluster.okome, "top", "--json", "--interval", "5"))
+    assert seen["ok"] is True
+    assert sum(broker["tokens_per_s"] for broker in seen["brokers"]) > 0
+    assert any(broker["ttft_p95"] for broker in seen["brokers"])
+    assert any(broker["jitter"] for broker in seen["brokers"])
 
 
 def test_what_only_the_cluster_feeds_is_listed() -> None:
