@@ -18,8 +18,9 @@ from inventory.model import Cluster, Node
 from observability.scraping import Retention, Scraping, arguments, render
 from okome.programs import find_program
 from tests.support.eventually import eventually_async
+from tests.support.nets import own_octet
 
-NET = f"127.94.{os.getpid() % 250}."
+NET = f"127.84.{own_octet()}."
 # As brokers would look in which a client's words had become labels.
 BODIES: dict[int, Callable[[], str]] = {
     43: lambda: "okome_broker_jobs_running 1\n",

@@ -16,6 +16,7 @@ from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
 from okome.top import run as top
 from tests.support.cluster import ROOT
+from tests.support.nets import own_octet
 
 # Its own process: `q` is typed on a terminal, and the terminal is to be as it was.
 ON_A_TERMINAL = "from okome.cli import main; main()"
@@ -26,7 +27,7 @@ def three() -> Cluster:
     """Three brokers at an address of this test run's own."""
     cluster = load_cluster(LOCAL)
     nodes = [
-        replace(node, address=f"127.93.{os.getpid() % 250}.{node.number}", port=8100)
+        replace(node, address=f"127.84.{own_octet()}.{node.number}", port=8100)
         for node in cluster.role("stream")[:3]
     ]
     return replace(cluster, nodes=tuple(nodes))
