@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from okome import looking
 from okome.admin import engines, keys, logins, policies, quotas, reports, users
 from okome.deploy import observability
 from okome.deploy import options as deploy
@@ -243,6 +244,8 @@ def settings(
         typer.echo(settings_markdown() if markdown else settings_table(), nl=False)
 
 
+app.command()(looking.top)
+app.command()(looking.dash)
 app.command()(reports.usage)
 app.command()(reports.audit)
 app.command()(deploy.bundle)

@@ -10,11 +10,9 @@ from inventory.model import Cluster
 from inventory.tls import TlsFiles
 from observability.scraping import ChannelFiles, Scraping, render
 from okome.paths import Paths
-from okome.plan import Programs, observers
+from okome.plan import INTERVAL_S, Programs, observers
 from okome.ports import taken
 
-# Often enough to see a stall while it lasts; what it costs is in docs/observability.md.
-INTERVAL_S = 5
 RULES = Path(observability.__file__).parent / "rules" / "*.yml"
 
 
@@ -24,12 +22,13 @@ def spared(cluster: Cluster, programs: Programs) -> tuple[Programs, list[str]]:
     The distribution starts one of its own, on every address: nobody is to lose the cluster
     by installing what only looks on.
     """
-    listens = (f"{node.address}:{node.port}" for node in observers(cluster, programs))
-    busy = taken(listens)
-    if not busy:
-        return programs, []
-    advice = "if it is the distribution's own, `systemctl disable --now prometheus` ends it"
-    return replace(programs, prometheus=None), [f"no figures over time: {busy[0]} ({advice})"]
+    for node in observers(cluster, programs):
+        for port, own in ((node.port, "prometheus"), (cluster.dash_port, "grafana-server")):
+            if busy := taken([f"{node.address}:{port}"]):
+                advice = f"if it is the distribution's, `systemctl disable --now {own}` ends it"
+                note = f"no figures over time: {busy[0]} ({advice})"
+                return replace(programs, prometheus=None), [note]
+    return programs, []
 
 
 def write_prometheus(

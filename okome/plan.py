@@ -21,7 +21,9 @@ ENGINE_HEALTH = {
     "tf_serving": "/v1/models/{model}",
 }
 
-# Of Prometheus on one machine, in its own tongue; some 300 bytes a second were seen.
+# How often Prometheus asks on one machine, in seconds: often enough to see a stall while it
+# lasts. What that costs, and how much it keeps, is in docs/observability.md.
+INTERVAL_S = 5
 RETENTION = Retention(days=2, megabytes=256)
 
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
@@ -93,7 +95,8 @@ def make_plan(
     scheme = "https" if tls else "http"
     plan += [_control(node, paths, arguments, scheme) for node in cluster.role("control")]
     plan += [_engine(node, paths, programs) for node in cluster.role("core_gpu")]
-    plan += [_prometheus(node, paths, programs) for node in observers(cluster, programs)]
+    for node in observers(cluster, programs):
+        plan += [_prometheus(node, paths, programs), _dash(node, cluster, paths)]
     return plan
 
 
@@ -264,5 +267,28 @@ def _prometheus(node: Node, paths: Paths, programs: Programs) -> ProcessSpec:
         port=node.port,
         ready_url=f"http://{listen}/-/ready",
         argv=(str(programs.prometheus), *flags),
+        listens=(listen,),
+    )
+
+
+def dash_name(node: Node) -> str:
+    """What the process is called that serves a node's page."""
+    return f"{node.name}.dash"
+
+
+def _dash(node: Node, cluster: Cluster, paths: Paths) -> ProcessSpec:
+    listen = f"{node.address}:{cluster.dash_port}"
+    return ProcessSpec(
+        name=dash_name(node),
+        node=node.name,
+        role="observability",
+        address=node.address,
+        port=cluster.dash_port,
+        ready_url=f"http://{listen}/healthz",
+        argv=(
+            *_python("observability.dash"),
+            *("--inventory", str(paths.inventory), "--node", node.name),
+            *("--interval", str(INTERVAL_S)),
+        ),
         listens=(listen,),
     )

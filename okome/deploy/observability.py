@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from inventory.model import Cluster
 
 app = typer.Typer(help="Print the files of an observability node.", no_args_is_help=True)
 
@@ -38,14 +41,11 @@ def prometheus(
     """Print prometheus.yml."""
     from typing import cast, get_args
 
-    from inventory.load import load_cluster
     from inventory.tls import TlsFiles
     from observability.scraping import ChannelFiles, Exporter, Scraping, render
     from okome.errors import OkomeError
 
-    cluster = load_cluster(inventory)
-    if node not in {one.name for one in cluster.role("observability")}:
-        raise OkomeError(f"{inventory} has no node {node} in the group `observability`")
+    cluster = _cluster(inventory, node)
     kinds = exporter or []
     if unknown := set(kinds) - set(get_args(Exporter)):
         raise OkomeError(f"--exporter {min(unknown)}: expected {', '.join(get_args(Exporter))}")
@@ -58,3 +58,41 @@ def prometheus(
         alertmanagers=alertmanagers,
     )
     typer.echo(render(cluster, cluster.node(node), scraping), nl=False)
+
+
+@app.command()
+def datasources(
+    inventory: Inventory,
+    node: Node,
+    loki: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where it is, if it is there.")
+    ] = None,
+    interval: Annotated[int, typer.Option(min=1, max=60, help="Seconds between scrapes.")] = 15,
+) -> None:
+    """Print Grafana's provisioning of data sources."""
+    from observability.boards import grafana
+
+    found = _cluster(inventory, node).node(node)
+    url = f"http://{found.address}:{found.port}"
+    typer.echo(grafana.datasources(url, loki, interval), nl=False)
+
+
+@app.command()
+def providers(
+    directory: Annotated[str, typer.Option(metavar="DIR", help="Where the dashboards lie.")],
+) -> None:
+    """Print Grafana's provisioning of dashboards."""
+    from observability.boards import grafana
+
+    typer.echo(grafana.providers(directory), nl=False)
+
+
+def _cluster(inventory: Path, node: str) -> Cluster:
+    """Raises OkomeError for a node that does not observe."""
+    from inventory.load import load_cluster
+    from okome.errors import OkomeError
+
+    cluster = load_cluster(inventory)
+    if node not in {one.name for one in cluster.role("observability")}:
+        raise OkomeError(f"{inventory}: {node} is no node of the group `observability`")
+    return cluster

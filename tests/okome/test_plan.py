@@ -27,10 +27,10 @@ def test_a_full_machine_runs_every_role(paths: Paths) -> None:
 
     assert [spec.role for spec in plan] == [
         "ingress", "stream", "stream", "stream", "stream", "redis", "cache", "control", "core_gpu",
-        "observability",
+        "observability", "observability",
     ]  # fmt: skip
     assert all(spec.after == ("okome-redis",) for spec in plan if spec.role == "stream")
-    assert len({listen for spec in plan for listen in spec.listens}) == 13
+    assert len({listen for spec in plan for listen in spec.listens}) == 14
 
 
 def test_settings_reach_both_planes(paths: Paths, tmp_path: Path) -> None:

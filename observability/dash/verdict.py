@@ -1,0 +1,108 @@
+"""One sentence: do people get their tokens evenly and soon, and if not, which hop is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from observability.boards import objectives as at
+from observability.boards.model import Levels
+from observability.boards.slo import HOP_BUDGETS
+
+Level = Literal["good", "warn", "bad", "unknown"]
+_WORST: tuple[Level, ...] = ("unknown", "good", "warn", "bad")
+# Of the jitter on viewers' connections; what the engine sends is at least so much of it.
+_ENGINES_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """The newest figures, None where there are none: seconds, stalls in 1,000 tokens, shares
+    of 1; `hops` by the names of HOP_BUDGETS."""
+
+    ttft: float | None = None
+    jitter: float | None = None
+    stalls: float | None = None
+    success: float | None = None
+    engine_jitter: float | None = None
+    hops: Mapping[str, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the page says first."""
+
+    level: Level
+    text: str
+
+
+def level(value: float | None, levels: Levels) -> Level:
+    """Where a figure stands; where less is worse `bad` is below `warn`."""
+    if value is None:
+        return "unknown"
+    if levels.bad >= levels.warn:
+        return "bad" if value >= levels.bad else "warn" if value >= levels.warn else "good"
+    return "bad" if value < levels.bad else "warn" if value < levels.warn else "good"
+
+
+def judge(felt: Felt) -> Verdict:
+    """Soon, evenly, to the end; then where it comes from."""
+    found = {
+        "soon": level(felt.ttft, at.TTFT),
+        "evenly": max(
+            (level(felt.jitter, at.JITTER), level(felt.stalls, at.STALLS)), key=_WORST.index
+        ),
+        "whole": level(felt.success, at.SUCCESS),
+    }
+    worst = max(found.values(), key=_WORST.index)
+    if worst == "unknown":
+        return Verdict("unknown", "No stream has run for five minutes: there is nothing to judge.")
+    if worst == "good":
+        return Verdict("good", f"People get their tokens soon and evenly{_figures(felt)}.")
+    told = [_late(felt)] if found["soon"] in ("warn", "bad") else []
+    told += [_uneven(felt)] if found["evenly"] in ("warn", "bad") else []
+    told += [_broken(felt)] if found["whole"] in ("warn", "bad") else []
+    return Verdict(worst, " ".join(told))
+
+
+def seconds(value: float) -> str:
+    """For people."""
+    return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def _figures(felt: Felt) -> str:
+    parts = [f"first token after {seconds(felt.ttft)} (p95)"] if felt.ttft is not None else []
+    parts += [f"jitter {seconds(felt.jitter)}"] if felt.jitter is not None else []
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _late(felt: Felt) -> str:
+    hops = felt.hops or {}
+    over = [
+        (value / hop.budget.warn, hop, value)
+        for hop in HOP_BUDGETS
+        if (value := hops.get(hop.name)) is not None and value >= hop.budget.warn
+    ]
+    said = f"The first token comes late: {seconds(felt.ttft or 0.0)} (p95)."
+    if not over:
+        return f"{said} No hop is beyond its budget: look at the queues."
+    _, hop, value = max(over, key=lambda entry: entry[0])
+    budget = seconds(hop.budget.warn)
+    return f"{said} The hop is {hop.name} with {seconds(value)}, its budget is {budget}."
+
+
+def _uneven(felt: Felt) -> str:
+    parts = [f"p99 − p50 is {seconds(felt.jitter)}"] if felt.jitter is not None else []
+    parts += [f"{felt.stalls:.1f} stalls in 1,000 tokens"] if felt.stalls else []
+    said = f"Tokens come unevenly: {', '.join(parts)}."
+    if felt.engine_jitter is None or felt.jitter is None:
+        return said
+    if felt.engine_jitter >= _ENGINES_SHARE * felt.jitter:
+        return f"{said} The engine sends them so."
+    return f"{said} The engine sends them evenly: it arises in the broker or on the way out."
+
+
+def _broken(felt: Felt) -> str:
+    share = 100 * (1 - (felt.success if felt.success is not None else 1.0))
+    return f"{share:.1f} % of streams fail: the board Brokers tells by which code."

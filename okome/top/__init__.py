@@ -1,0 +1,1 @@
+"""`okome top`: how streams go, node by node, from what the brokers say themselves."""
