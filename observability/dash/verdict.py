@@ -93,8 +93,11 @@ def _late(felt: Felt) -> str:
 
 
 def _uneven(felt: Felt) -> str:
-    parts = [f"p99 − p50 is {seconds(felt.jitter)}"] if felt.jitter is not None else []
-    parts += [f"{felt.stalls:.1f} stalls in 1,000 tokens"] if felt.stalls else []
+    parts = []
+    if felt.jitter is not None and felt.jitter >= at.JITTER.warn:
+        parts.append(f"p99 − p50 is {seconds(felt.jitter)}")
+    if felt.stalls is not None and felt.stalls >= at.STALLS.warn:
+        parts.append(f"{felt.stalls:.1f} stalls in 1,000 tokens")
     said = f"Tokens come unevenly: {', '.join(parts)}."
     if felt.engine_jitter is None or felt.jitter is None:
         return said

@@ -46,7 +46,7 @@ def test_jitter_is_the_engine_s_or_ours() -> None:
     assert "The engine sends them so." in judge(but(jitter=0.4, engine_jitter=0.39)).text
     assert "in the broker or on the way out" in judge(but(jitter=0.4, engine_jitter=0.02)).text
     stalls = judge(but(stalls=12.0)).text
-    assert "12.0 stalls in 1,000 tokens" in stalls
+    assert "Tokens come unevenly: 12.0 stalls in 1,000 tokens." in stalls
 
 
 def test_failures_count_though_tokens_come_well() -> None:
