@@ -11,6 +11,7 @@ from observability.boards.model import (
     Panel,
     Query,
     Row,
+    beyond,
     jitter,
     quantile,
     rate,
@@ -140,6 +141,21 @@ HOPS = Row(
             ),
             levels=at.TTFT,
             exemplars=True,
+            wide=12,
+        ),
+        Panel(
+            "At which point do tokens stand still (gaps over 500 ms of 1,000)?",
+            "short",
+            (
+                Query(f"1000 * ({beyond(ENGINE_GAP, '0.5')})", "engine → broker"),
+                Query(f"1000 * ({beyond(DELIVERED_GAP, '0.5')})", "broker → socket"),
+                Query(
+                    f"1000 * ({beyond('okome_client_gap_seconds', '0.5')})",
+                    "as browsers felt them",
+                    NO_BROWSER,
+                ),
+            ),
+            levels=at.STALLS,
             wide=12,
         ),
         Panel(

@@ -86,7 +86,7 @@ def felt(answers: list[Answer]) -> Felt:
     """The newest figures of the SLO board's panels."""
     last = {panel.title: {line.name: line.last for line in lines} for panel, lines, _ in answers}
     ttft, jitter, stalls, success = (panel.title for panel in slo.NOW.panels)
-    hops, *_, jitters = (panel.title for panel in slo.HOPS.panels)
+    hops, *_, standing, jitters = (panel.title for panel in slo.HOPS.panels)
 
     def one(title: str) -> float | None:
         return next(iter(last.get(title, {}).values()), None)
@@ -97,5 +97,6 @@ def felt(answers: list[Answer]) -> Felt:
         stalls=one(stalls),
         success=one(success),
         engine_jitter=last.get(jitters, {}).get("engine → broker"),
+        engine_stalls=last.get(standing, {}).get("engine → broker"),
         hops=last.get(hops, {}),
     )

@@ -12,8 +12,8 @@ from observability.boards.slo import HOP_BUDGETS
 
 Level = Literal["good", "warn", "bad", "unknown"]
 _WORST: tuple[Level, ...] = ("unknown", "good", "warn", "bad")
-# Of the jitter on viewers' connections; what the engine sends is at least so much of it.
-_ENGINES_SHARE = 0.7
+# An engine that has so much of what viewers' connections have is where it comes from.
+_ENGINES_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Felt:
     stalls: float | None = None
     success: float | None = None
     engine_jitter: float | None = None
+    engine_stalls: float | None = None
     hops: Mapping[str, float | None] | None = None
 
 
@@ -93,15 +94,20 @@ def _late(felt: Felt) -> str:
 
 
 def _uneven(felt: Felt) -> str:
-    parts = []
+    parts, engines = [], []
     if felt.jitter is not None and felt.jitter >= at.JITTER.warn:
         parts.append(f"p99 − p50 is {seconds(felt.jitter)}")
+        # Far out a quantile is a guess within a wide bucket: too much is too much.
+        least = min(at.JITTER.warn, _ENGINES_SHARE * felt.jitter)
+        engines += [felt.engine_jitter >= least] if felt.engine_jitter is not None else []
     if felt.stalls is not None and felt.stalls >= at.STALLS.warn:
         parts.append(f"{felt.stalls:.1f} stalls in 1,000 tokens")
+        least = _ENGINES_SHARE * felt.stalls
+        engines += [felt.engine_stalls >= least] if felt.engine_stalls is not None else []
     said = f"Tokens come unevenly: {', '.join(parts)}."
-    if felt.engine_jitter is None or felt.jitter is None:
+    if not engines:
         return said
-    if felt.engine_jitter >= _ENGINES_SHARE * felt.jitter:
+    if any(engines):
         return f"{said} The engine sends them so."
     return f"{said} The engine sends them evenly: it arises in the broker or on the way out."
 

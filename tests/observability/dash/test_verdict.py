@@ -9,7 +9,9 @@ from observability.boards.slo import HOP_BUDGETS
 from observability.dash.verdict import Felt, judge, level
 
 HOPS = {hop.name: hop.budget.warn / 2 for hop in HOP_BUDGETS}
-WELL = Felt(ttft=0.3, jitter=0.02, stalls=0.0, success=1.0, engine_jitter=0.02, hops=HOPS)
+WELL = Felt(
+    ttft=0.3, jitter=0.02, stalls=0.0, success=1.0, engine_jitter=0.02, engine_stalls=0.0, hops=HOPS
+)
 
 
 def but(**changes: object) -> Felt:
@@ -45,8 +47,13 @@ def test_late_without_a_hop_points_to_the_queues() -> None:
 def test_jitter_is_the_engine_s_or_ours() -> None:
     assert "The engine sends them so." in judge(but(jitter=0.4, engine_jitter=0.39)).text
     assert "in the broker or on the way out" in judge(but(jitter=0.4, engine_jitter=0.02)).text
+    # Beyond a second the bucket is wide, and the two guesses far apart.
+    assert "The engine sends them so." in judge(but(jitter=4.9, engine_jitter=1.2)).text
+    assert "The engine sends them so." in judge(but(stalls=12.0, engine_stalls=11.0)).text
+    assert "on the way out" in judge(but(stalls=12.0, engine_stalls=0.5)).text
+    assert judge(but(jitter=0.4, engine_jitter=None)).text.endswith("p99 − p50 is 400 ms.")
     stalls = judge(but(stalls=12.0)).text
-    assert "Tokens come unevenly: 12.0 stalls in 1,000 tokens." in stalls
+    assert "Tokens come unevenly: 12.0 stalls in 1,000 tokens. The engine" in stalls
 
 
 def test_failures_count_though_tokens_come_well() -> None:
