@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from observability.boards import objectives as at
 from observability.boards.model import Board, Levels, Panel, Query, Row, Unit, rate
 
 EXPORTER = "needs node_exporter, which the cluster's nodes run"
@@ -50,7 +51,6 @@ TOLD = Row(
             "Do its rules fail?",
             "ops",
             (Query(rate("prometheus_rule_evaluation_failures_total", "", ("node",)), "{{node}}"),),
-            silent="no rules are loaded",
             levels=Levels(0.001, 0.1),
         ),
     ),
@@ -84,7 +84,7 @@ MACHINES = Row(
                 'node_filesystem_size_bytes{mountpoint="/"})',
                 "{{node}}",
             ),
-            levels=Levels(0.2, 0.08),
+            levels=at.DISK_LEFT,
         ),
         _panel(
             "How much goes over the network?",
@@ -106,7 +106,7 @@ MACHINES = Row(
             "Do the clocks agree?",
             "s",
             Query("max by (node) (abs(node_timex_offset_seconds))", "{{node}}"),
-            levels=Levels(0.05, 0.5),
+            levels=at.CLOCK,
         ),
         _panel(
             "How busy are the disks?",

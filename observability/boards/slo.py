@@ -18,6 +18,7 @@ from observability.boards.model import (
     share,
     stalls,
 )
+from observability.slo import WATCHDOG
 
 B = "okome_broker_"
 DELIVERED_TTFT = f"{B}delivered_time_to_first_token_seconds"
@@ -212,7 +213,8 @@ TROUBLE = Row(
             "bool",
             (
                 Query(
-                    'max by (alertname, severity, node) (ALERTS{alertstate="firing"})',
+                    "max by (alertname, severity, node) "
+                    f'(ALERTS{{alertstate="firing",alertname!="{WATCHDOG}"}})',
                     "{{severity}} {{alertname}} {{node}}",
                 ),
             ),

@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from observability.boards.model import Panel, Query
+from observability.slo import WATCHDOG
 
 # More than a chart has pixels for is no use to anybody.
 POINTS: Final = 120
 # Lines in one chart; with more nobody sees anything.
 SERIES_MAX: Final = 24
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-
-# It fires for ever, to be missed when it does not.
-WATCHDOG: Final = "Watchdog"
 
 Point = tuple[float, float | None]
 
