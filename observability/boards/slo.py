@@ -32,21 +32,23 @@ UNHELD = "tokens came evenly, and none was held"
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A part of the way, by the histogram of its time, and its budget."""
+    """A part of the way, by the histogram of its time, and its budget. `always`: every token
+    passes it, and not the first alone."""
 
     name: str
     metric: str
     budget: Levels
     silent: str = ""
+    always: bool = False
 
 
 HOP_BUDGETS = (
     Hop("broker: accepted", f"{B}accept_seconds", at.ACCEPT),
     Hop("control plane: grant", f"{B}grant_seconds", at.GRANT),
     Hop("engine: first token", ENGINE_TTFT, at.ENGINE_TTFT),
-    Hop("log: durable", f"{B}time_to_durable_seconds", at.LOG),
-    Hop("pacer: held", f"{B}pacer_hold_seconds", at.HOLD, UNHELD),
-    Hop("broker: own time", f"{B}overhead_seconds", at.OVERHEAD),
+    Hop("log: durable", f"{B}time_to_durable_seconds", at.LOG, always=True),
+    Hop("pacer: held", f"{B}pacer_hold_seconds", at.HOLD, UNHELD, always=True),
+    Hop("broker: own time", f"{B}overhead_seconds", at.OVERHEAD, always=True),
 )
 
 NOW = Row(

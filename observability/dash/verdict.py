@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from observability.boards import objectives as at
 from observability.boards.model import Levels
-from observability.boards.slo import HOP_BUDGETS
+from observability.boards.slo import HOP_BUDGETS, Hop
 
 Level = Literal["good", "warn", "bad", "unknown"]
 _WORST: tuple[Level, ...] = ("unknown", "good", "warn", "bad")
@@ -79,18 +79,22 @@ def _figures(felt: Felt) -> str:
 
 
 def _late(felt: Felt) -> str:
-    hops = felt.hops or {}
-    over = [
-        (value / hop.budget.warn, hop, value)
-        for hop in HOP_BUDGETS
-        if (value := hops.get(hop.name)) is not None and value >= hop.budget.warn
-    ]
     said = f"The first token comes late: {seconds(felt.ttft or 0.0)} (p95)."
+    return f"{said} {_hop(felt, HOP_BUDGETS) or 'No hop is beyond its budget: look at the queues.'}"
+
+
+def _hop(felt: Felt, hops: Sequence[Hop]) -> str:
+    """The one that is furthest beyond its budget, in a sentence; nothing where none is."""
+    values = felt.hops or {}
+    over = [
+        (value / hop.budget.warn, hop.name, value, hop.budget.warn)
+        for hop in hops
+        if (value := values.get(hop.name)) is not None and value >= hop.budget.warn
+    ]
     if not over:
-        return f"{said} No hop is beyond its budget: look at the queues."
-    _, hop, value = max(over, key=lambda entry: entry[0])
-    budget = seconds(hop.budget.warn)
-    return f"{said} The hop is {hop.name} with {seconds(value)}, its budget is {budget}."
+        return ""
+    _, name, value, budget = max(over)
+    return f"The hop is {name} with {seconds(value)}, its budget is {seconds(budget)}."
 
 
 def _uneven(felt: Felt) -> str:
@@ -109,7 +113,8 @@ def _uneven(felt: Felt) -> str:
         return said
     if any(engines):
         return f"{said} The engine sends them so."
-    return f"{said} The engine sends them evenly: it arises in the broker or on the way out."
+    ours = _hop(felt, [hop for hop in HOP_BUDGETS if hop.always])
+    return f"{said} The engine sends them evenly. {ours or 'It arises on the way out.'}"
 
 
 def _broken(felt: Felt) -> str:

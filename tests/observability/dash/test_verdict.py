@@ -46,7 +46,10 @@ def test_late_without_a_hop_points_to_the_queues() -> None:
 
 def test_jitter_is_the_engine_s_or_ours() -> None:
     assert "The engine sends them so." in judge(but(jitter=0.4, engine_jitter=0.39)).text
-    assert "in the broker or on the way out" in judge(but(jitter=0.4, engine_jitter=0.02)).text
+    assert "evenly. It arises on the way out." in judge(but(jitter=0.4, engine_jitter=0.02)).text
+    log = HOPS | {"log: durable": 0.761, "engine: first token": 9.0}
+    said = judge(but(jitter=0.4, engine_jitter=0.02, hops=log)).text
+    assert said.endswith("The hop is log: durable with 761 ms, its budget is 30 ms.")
     # Beyond a second the bucket is wide, and the two guesses far apart.
     assert "The engine sends them so." in judge(but(jitter=4.9, engine_jitter=1.2)).text
     assert "The engine sends them so." in judge(but(stalls=12.0, engine_stalls=11.0)).text
