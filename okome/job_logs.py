@@ -125,7 +125,7 @@ def _local(inventory: Path | None, hours: int) -> Iterator[str]:
 
 def _from_loki(base: str, text: str, hours: int) -> Iterator[str]:
     query = {
-        "query": '{job="okome"} |= ' + json.dumps(text),
+        "query": '{unit=~"okome-.+"} |= ' + json.dumps(text),
         "start": str(int((time.time() - hours * 3600) * 1e9)),
         "limit": str(_LOKI_MOST),
         "direction": "forward",
