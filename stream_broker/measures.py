@@ -8,6 +8,7 @@ nothing. A gap beyond STALL_S is a *stall* and names its job as an exemplar.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final
@@ -21,20 +22,81 @@ _TEXT: Final = frozenset({"token", "reasoning"})
 _SPAN_MAX_S: Final = 3600.0
 
 
-class Hearing:
-    """One call to an engine. Times are of one monotonic clock, in seconds.
+class _Gaps:
+    """The gaps of one stream of chunks. Times are of one monotonic clock, in seconds.
 
-    `first` hears how long the first chunk took.
+    A gap is nearly always in the same bucket as the one before it: those are counted here,
+    with two comparisons, and brought to the spread together, at another gap or by `fold`.
     """
 
-    __slots__ = ("_asked", "_first", "_gaps", "_job_id", "_since")
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_bucket",
+        "_fresh",
+        "_high",
+        "_job_id",
+        "_low",
+        "_run",
+        "_since",
+        "_spread",
+    )
 
-    def __init__(self, gaps: Spread, job_id: str, first: Callable[[float, str], object]) -> None:
-        self._gaps = gaps
+    def __init__(self, spread: Spread, job_id: str) -> None:
+        self._spread = spread
         self._job_id = job_id
+        self._since = self._begun = 0.0
+        self._run = self._bucket = 0
+        self._low = self._high = math.inf
+        self._fresh = True
+        spread.counters.add(self)
+
+    def pause(self) -> None:
+        """What comes next is not late."""
+        self.fold()
+        self._fresh = True
+        self._low = math.inf
+
+    def fold(self) -> None:
+        """Brings to the spread what was counted here."""
+        if self._run:
+            self._fold(self._since)
+
+    def _fold(self, until: float) -> None:
+        self._spread.counts[self._bucket] += self._run
+        self._spread.total += until - self._begun
+        self._begun = until
+        self._run = 0
+
+    def _turn(self, gap: float) -> bool:
+        """A gap of another bucket, or none yet. Returns whether it is the first chunk."""
+        now = self._since
+        if self._fresh:
+            self._fresh = False
+            self._begun = now
+            return True
+        if self._run:
+            self._fold(now - gap)
+        self._begun = now
+        stalled = gap > STALL_S
+        self._spread.add(gap, self._job_id if stalled else None)
+        bounds = self._spread.bounds
+        self._bucket = bucket = bisect_left(bounds, gap)
+        # Each stall is looked at for itself.
+        self._low = math.inf if stalled else bounds[bucket - 1] if bucket else -math.inf
+        self._high = math.inf if stalled else bounds[bucket]
+        return False
+
+
+class Hearing(_Gaps):
+    """One call to an engine. `first` hears how long the first chunk took."""
+
+    __slots__ = ("_asked", "_first")
+
+    def __init__(self, spread: Spread, job_id: str, first: Callable[[float, str], object]) -> None:
+        super().__init__(spread, job_id)
         self._first = first
         self._asked = 0.0
-        self._since = 0.0
 
     def asked(self, at: float) -> None:
         """The call begins."""
@@ -42,60 +104,39 @@ class Hearing:
 
     def chunk(self, at: float) -> None:
         """The hot path: a read has brought something of the answer."""
-        since, self._since = self._since, at
-        if since:
-            gap = at - since
-            if gap > STALL_S:
-                self._gaps.add(gap, self._job_id)
-                return
-            spread = self._gaps
-            spread.counts[bisect_left(spread.bounds, gap)] += 1
-            spread.total += gap
-        elif self._asked:
+        gap = at - self._since
+        self._since = at
+        if self._low < gap <= self._high:
+            self._run += 1
+        elif self._turn(gap) and self._asked:
             self._first(at - self._asked, self._job_id)
             self._asked = 0.0
 
-    def pause(self) -> None:
-        """The engine is told to wait: what it says next is not late."""
-        self._since = 0.0
 
-
-class Delivery:
-    """One viewer of one job. Times are of one monotonic clock, in seconds.
+class Delivery(_Gaps):
+    """One viewer of one job.
 
     `first` is called at the first text, where the viewer was there before it.
     """
 
-    __slots__ = ("_first", "_gaps", "_job_id", "_since")
+    __slots__ = ("_first",)
 
-    def __init__(self, gaps: Spread, job_id: str, first: Callable[[], object] | None) -> None:
-        self._gaps = gaps
-        self._job_id = job_id
+    def __init__(self, spread: Spread, job_id: str, first: Callable[[], object] | None) -> None:
+        super().__init__(spread, job_id)
         self._first = first
-        self._since = 0.0
 
     def frame(self, last: Event, at: float) -> None:
         """The hot path: a frame that ends with `last` was written."""
-        name = last.name
-        if name == "token" or name in _TEXT:
-            since, self._since = self._since, at
-            if since:
-                gap = at - since
-                if gap > STALL_S:
-                    self._gaps.add(gap, self._job_id)
-                    return
-                spread = self._gaps
-                spread.counts[bisect_left(spread.bounds, gap)] += 1
-                spread.total += gap
-            elif self._first is not None:
+        if last.name == "token" or last.name in _TEXT:
+            gap = at - self._since
+            self._since = at
+            if self._low < gap <= self._high:
+                self._run += 1
+            elif self._turn(gap) and self._first is not None:
                 self._first()
                 self._first = None
-        elif name != "notice":
-            self._since = 0.0
-
-    def pause(self) -> None:
-        """The client does not take it as fast as it comes: that is not ours."""
-        self._since = 0.0
+        elif last.name != "notice":
+            self.pause()
 
 
 def span(began: float, now: float) -> float | None:

@@ -64,6 +64,8 @@ class _Place:
         watch.window.listen(listener)
 
     def close(self) -> None:
+        if self.delivery is not None:
+            self.delivery.fold()
         self.watch.window.unlisten(self.listener)
         self.watch.close()
 

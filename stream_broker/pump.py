@@ -130,6 +130,8 @@ class Pump:
         """Writes no more. The first reason stands."""
         if self.over is None:
             self.over = why
+            if self.delivery is not None:
+                self.delivery.pause()
             self._alarm.cancel()
             self._stop(why)
             self._go_on()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from prometheus_client.core import Exemplar, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -37,15 +38,26 @@ class Names:
         return name
 
 
-class Spread:
-    """How often values fell into which bucket. `bounds` ascend and are inclusive."""
+class Counter(Protocol):
+    """Who counts for itself, and brings it in when it is asked."""
 
-    __slots__ = ("_marks", "bounds", "counts", "total")
+    def fold(self) -> None:
+        """Brings in what was counted."""
+
+
+class Spread:
+    """How often values fell into which bucket. `bounds` ascend and are inclusive.
+
+    `counters`: of those that live, each is asked at a scrape.
+    """
+
+    __slots__ = ("_marks", "bounds", "counters", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(map(float, bounds))
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.counters: WeakSet[Counter] = WeakSet()
         self._marks: dict[int, tuple[str, float]] = {}
 
     @property
@@ -63,6 +75,8 @@ class Spread:
 
     def buckets(self) -> list[Any]:
         """As a family takes them: upper bound, values up to it, the last job that was named."""
+        for counter in self.counters:
+            counter.fold()
         uppers = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
         counts = zip(uppers, accumulate(self.counts), strict=True)
         return [

@@ -202,6 +202,8 @@ class EngineStream:
         """Lets go of everything; before the sink hears the last delta, for it may close."""
         self._over = True
         self._stop_watch()
+        if self._hearing is not None:
+            self._hearing.pause()
         connection, self._connection = self._connection, None
         if connection is not None:
             if clean:

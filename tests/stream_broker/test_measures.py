@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.core import Exemplar
 
 from stream_broker.events import Event, EventEncoder
@@ -10,13 +13,23 @@ from tests.stream_broker.building import JOB, complete, token
 BOUNDS = (0.01, 0.05, 0.5)
 
 
-class Heard:
+class Measured:
+    spread: Spread
+
+    @property
+    def gaps(self) -> Spread:
+        """As a scrape finds them."""
+        self.spread.buckets()
+        return self.spread
+
+
+class Heard(Measured):
     """One call to an engine, and what was measured of it."""
 
     def __init__(self) -> None:
-        self.gaps = Spread(BOUNDS)
+        self.spread = Spread(BOUNDS)
         self.first: list[float] = []
-        self.hearing = Hearing(self.gaps, JOB, lambda seconds, _: self.first.append(seconds))
+        self.hearing = Hearing(self.spread, JOB, lambda seconds, _: self.first.append(seconds))
         self.hearing.asked(100.0)
 
     def chunks(self, *times: float) -> None:
@@ -24,13 +37,13 @@ class Heard:
             self.hearing.chunk(at)
 
 
-class Delivered:
+class Delivered(Measured):
     """One viewer, and what was measured of it."""
 
     def __init__(self) -> None:
-        self.gaps = Spread(BOUNDS)
+        self.spread = Spread(BOUNDS)
         self.firsts = 0
-        self.delivery = Delivery(self.gaps, JOB, self._first)
+        self.delivery = Delivery(self.spread, JOB, self._first)
 
     def _first(self) -> None:
         self.firsts += 1
@@ -120,6 +133,21 @@ def test_a_client_that_takes_nothing_is_late_by_itself() -> None:
     seen.frame(20.0)
     seen.frame(20.02, complete(3))
     assert seen.gaps.count == 0
+
+
+@given(st.lists(st.sampled_from([0.0, 0.004, 0.01, 0.02, 0.03, 0.05, 0.3, 0.5, 0.7, 9.0])))
+def test_whatever_the_gaps_they_are_counted_as_one_by_one(gaps: list[float]) -> None:
+    heard, plain = Heard(), Spread(BOUNDS)
+    at = 64.0
+    heard.chunks(at)
+    for gap in gaps:
+        before, at = at, at + gap
+        heard.chunks(at)
+        plain.add(at - before)
+        if gap == 0.3:
+            heard.hearing.fold()
+    assert heard.gaps.counts == plain.counts
+    assert heard.gaps.total == pytest.approx(plain.total)
 
 
 def test_spans_that_no_clock_can_have_measured_are_none() -> None:
