@@ -127,7 +127,8 @@ class Delivery(_Gaps):
 
     def frame(self, last: Event, at: float) -> None:
         """The hot path: a frame that ends with `last` was written."""
-        if last.name == "token" or last.name in _TEXT:
+        name = last.name
+        if name == "token" or name in _TEXT:
             gap = at - self._since
             self._since = at
             if self._low < gap <= self._high:
@@ -135,7 +136,7 @@ class Delivery(_Gaps):
             elif self._turn(gap) and self._first is not None:
                 self._first()
                 self._first = None
-        elif last.name != "notice":
+        elif name != "notice":
             self.pause()
 
 

@@ -161,7 +161,7 @@ class Pump:
                 if body:
                     connection.write_frame(body)
                     self._wrote_at = now = self._loop.time()
-                    if delivery is not None:
+                    if delivery:
                         delivery.frame(last, now)
             else:
                 self._check_end(window)

@@ -1,7 +1,8 @@
 """Histograms for the hot path: plain numbers that one thread counts, without a lock.
 
 `prometheus_client` takes a lock and several calls for each value; here a value costs a
-bisection and two additions. The registry reads them when it is scraped.
+bisection and two additions, or less where who counts does so by itself for a while. The
+registry reads them when it is scraped.
 """
 
 from __future__ import annotations

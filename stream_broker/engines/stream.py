@@ -194,8 +194,10 @@ class EngineStream:
         last = type(deltas[-1])
         if last in _ENDS:
             self._conclude(clean=last is Finish)
-        elif self._hearing is not None and self._connection is not None:
-            self._hearing.chunk(self._connection.heard_at)
+        else:
+            hearing, connection = self._hearing, self._connection
+            if hearing and connection:
+                hearing.chunk(connection.heard_at)
         self._sink.deltas(deltas)
 
     def _conclude(self, *, clean: bool) -> None:
