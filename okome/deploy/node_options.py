@@ -18,15 +18,19 @@ Node = Annotated[str, typer.Option("--node", metavar="NAME", help="Of the invent
 @app.command()
 def firewall(
     inventory: Inventory,
-    node: Node,
-    admission: Annotated[
-        str, typer.Option(metavar="JSON", help="Who may come in: ssh_port, ssh, operators, …")
-    ] = "{}",
+    node: Annotated[str, typer.Option("--node", metavar="NAME", help="Of one only.")] = "",
 ) -> None:
-    """Print its nftables rules."""
+    """Print nftables rules: of one node; or, as JSON, of those that are named on standard input
+    with who may come in there, as `{"NODE": {"ssh_port": 22, "operators": ["192.168.86.7"]}}`."""
+    import json
+    import sys
+
     from okome.deploy import nodes
 
-    typer.echo(nodes.firewall(inventory, node, admission), nl=False)
+    if node:
+        typer.echo(nodes.firewalls(inventory, json.dumps({node: {}}).encode())[node], nl=False)
+        return
+    typer.echo(json.dumps(nodes.firewalls(inventory, sys.stdin.buffer.read())))
 
 
 @app.command()

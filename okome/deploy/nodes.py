@@ -16,13 +16,21 @@ from okome.redis_config import render_cache
 _MEMORY = re.compile(r"[1-9]\d*(mb|gb)", re.IGNORECASE)
 
 
-def firewall(inventory: Path, name: str, admission: str) -> str:
-    """The nftables rules of a node; `admission` is JSON. Raises OkomeError."""
+def firewalls(inventory: Path, admissions: bytes) -> dict[str, str]:
+    """The nftables rules of the nodes that are named in `admissions`, JSON with who may come
+    in. Raises OkomeError."""
+    try:
+        admitted = msgspec.json.decode(admissions, type=dict[str, rules.Admission])
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise OkomeError(f"who may come in: {error}") from error
+    return {name: _firewall(inventory, name, each) for name, each in admitted.items()}
+
+
+def _firewall(inventory: Path, name: str, admission: rules.Admission) -> str:
     cluster, node = find(inventory, name)
     try:
-        admitted = msgspec.json.decode(admission, type=rules.Admission)
-        return rules.render(cluster, node, admitted)
-    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+        return rules.render(cluster, node, admission)
+    except ValueError as error:
         raise OkomeError(f"{name}: its firewall: {error}") from error
 
 

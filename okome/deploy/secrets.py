@@ -42,7 +42,7 @@ def ensure_secrets(cluster: Cluster, directory: Path, now: datetime.datetime) ->
     make_private(directory)
     before = set(directory.glob("credentials/*"))
     ensure_credentials(directory / "credentials")
-    for name in ("redis_password", "cache_password"):
+    for name in ("redis_password", "cache_password", "grafana_password"):
         if not (directory / "credentials" / name).exists():
             write_secret(directory / "credentials" / name, secrets.token_urlsafe(32).encode())
     _database(directory / "credentials")

@@ -11,7 +11,7 @@ import pytest
 from inventory.load import LOCAL
 from inventory.model import Cluster
 from okome.deploy.firewall import Admission, Opening, openings, render
-from okome.deploy.nodes import firewall
+from okome.deploy.nodes import firewalls
 from okome.errors import OkomeError
 from tests.support.clusters import cluster_with_a_seventh_broker
 
@@ -95,21 +95,21 @@ def test_who_has_no_way_in_gets_no_rule(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "admission",
     [
-        '{"ssh": ["office"]}',
-        '{"also": [{"what": "a\\" accept", "ports": [1]}]}',
-        '{"also": [{"what": "a", "ports": [70000]}]}',
-        '{"also": [{"what": "a", "ports": [1], "protocol": "sctp"}]}',
+        '{"okome-node-01": {"ssh": ["office"]}}',
+        '{"okome-node-01": {"also": [{"what": "a\\" accept", "ports": [1]}]}}',
+        '{"okome-node-01": {"also": [{"what": "a", "ports": [70000]}]}}',
+        '{"okome-node-01": {"also": [{"what": "a", "ports": [1], "protocol": "sctp"}]}}',
         "{",
     ],
 )
 def test_what_cannot_be_a_rule_is_refused(admission: str) -> None:
-    with pytest.raises(OkomeError, match="okome-node-01: its firewall"):
-        firewall(LOCAL.with_name("cluster.yml"), "okome-node-01", admission)
+    with pytest.raises(OkomeError, match=r"okome-node-01: its firewall|who may come in"):
+        firewalls(LOCAL.with_name("cluster.yml"), admission.encode())
 
 
 def test_a_node_that_is_not_there_is_named() -> None:
     with pytest.raises(OkomeError, match="node-99 is no node"):
-        firewall(LOCAL.with_name("cluster.yml"), "node-99", "{}")
+        firewalls(LOCAL.with_name("cluster.yml"), b'{"node-99": {}}')
 
 
 if __name__ == "__main__":
