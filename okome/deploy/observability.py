@@ -190,4 +190,4 @@ def _find(inventory: Path, name: str) -> tuple[Cluster, ClusterNode]:
     for node in cluster.role("observability"):
         if node.name == name:
             return cluster, node
-    raise OkomeError(f"{inventory} has no node {name} in the group `observability`")
+    raise OkomeError(f"{inventory}: {name} is no node of the group `observability`")
