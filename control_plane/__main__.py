@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(_SWITCH_EVERY_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(options))
+            runner.run(_migrate(options) if options.migrate else _serve(options))
     except FaultsError as error:
         for line in error.lines():
             print(f"control plane: {line}", file=sys.stderr)
@@ -106,6 +106,15 @@ async def _serve(options: argparse.Namespace) -> None:
         set_collector()
         config = _server_config(app, credentials.tls)
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+async def _migrate(options: argparse.Namespace) -> None:
+    credentials = read_credentials(options.credentials)
+    database = Database(credentials.database_url or sqlite_url(options.state))
+    try:
+        await database.open(time.time())
+    finally:
+        await database.close()
 
 
 def _policy(cluster: Cluster, options: argparse.Namespace) -> PolicySource:
@@ -167,6 +176,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="policy file (YAML), watched; SIGHUP has it read anew. Without it the inventory's "
         "models are for everybody",
+    )
+    parser.add_argument(
+        "--migrate",
+        action="store_true",
+        help="bring the database to the newest schema and end, while another may serve",
     )
     parser.add_argument("--settings", type=Path, help="settings file (YAML)")
     parser.add_argument(

@@ -317,6 +317,6 @@ def _check(path: str) -> list[str]:
 
 def _workers(cluster: Cluster) -> Iterable[tuple[str, str]]:
     """(name, address:port) of every broker process; the name is the home in its job ids."""
-    for node in cluster.role("stream"):
+    for node in cluster.brokers():
         for worker in range(node.workers):
             yield f"n{node.number:02d}w{worker}", f"{node.address}:{node.port + worker}"

@@ -81,6 +81,9 @@ def _roles(cluster: Cluster) -> Found:
     for node in cluster.role("stream"):
         if not node.log_tags:
             yield _at(node), f"{node.name}: okome_log_tags needs one tag per worker"
+    for node in cluster.role("speculative"):
+        if node.port and not node.log_tags:
+            yield _at(node), f"{node.name}: okome_log_tags needs one tag per worker of a broker"
     for node in cluster.role("core_gpu"):
         if not node.engines:
             yield _at(node), f"{node.name}: okome_engines needs at least one engine"
@@ -92,7 +95,7 @@ def _roles(cluster: Cluster) -> Found:
 
 def _tags(cluster: Cluster) -> Found:
     first: dict[str, Node] = {}
-    for node in cluster.role("stream"):
+    for node in (*cluster.role("stream"), *cluster.role("speculative")):
         for tag in node.log_tags:
             if tag in first:
                 message = f"okome_log_tags must be unique: {first[tag].name} has {tag!r} too"

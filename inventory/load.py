@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -45,6 +45,7 @@ class _Host(msgspec.Struct):
     okome_engines: list[_Engine] = []
     okome_vrrp_priority: Annotated[int, msgspec.Meta(ge=1, le=254)] | None = None
     okome_gpu_exporter_port: Port | None = None
+    okome_speculative: Literal["off", "broker"] = "off"
 
 
 class _Group(msgspec.Struct):
@@ -169,13 +170,17 @@ def _node(name: str, role: str, host: _Host, common: _Vars, main: str) -> Node:
         "observability": common.okome_prometheus_port,
     }
     port = host.okome_engines[0].port if host.okome_engines else ports.get(role, 0)
+    tags = tuple(host.okome_log_tags)
+    if role == "speculative":
+        broker = host.okome_speculative == "broker"
+        port, tags = (common.okome_broker_port, tags) if broker else (0, ())
     return Node(
         name=name,
         number=host.okome_number,
         address=host.ansible_host,
         role=role,  # type: ignore[arg-type]  # cross_faults refuses any other
         port=port,
-        log_tags=tuple(host.okome_log_tags),
+        log_tags=tags,
         engines=engines,
         vrrp_priority=host.okome_vrrp_priority,
         gpu_exporter_port=host.okome_gpu_exporter_port,

@@ -44,7 +44,7 @@ class EngineSpec:
 class Node:
     """One machine (or, on one machine, one loopback address).
 
-    `port` is the first port of its role; worker `i` of a stream node listens on
+    `port` is the first port of its role; worker `i` of a node with brokers listens on
     `port + i`. `log_tags` holds one Redis hash tag per worker. `gpu_exporter_port`: where a
     core GPU node tells of its GPU, if it does.
     """
@@ -117,6 +117,11 @@ class Cluster:
         """The nodes of a role, in order of number."""
         return tuple(node for node in self.nodes if node.role == role)
 
+    def brokers(self) -> tuple[Node, ...]:
+        """The nodes that run brokers, in order of number: those of the role `stream`, and of
+        `speculative` those that serve as brokers, without a log of their own."""
+        return tuple(n for n in self.nodes if n.role in ("stream", "speculative") and n.workers)
+
     def node(self, name: str) -> Node:
         """The node called `name`. Raises KeyError when there is none."""
         for node in self.nodes:
@@ -138,15 +143,15 @@ class Cluster:
         return f"{scheme}://{self.vip}{port}"
 
     def log_tag(self, number: int, worker: int) -> str | None:
-        """Hash tag of worker `worker` on stream node `number`, or None when there is no such."""
-        for node in self.role("stream"):
+        """Hash tag of worker `worker` on node `number`, or None when there is no such broker."""
+        for node in self.brokers():
             if node.number == number and worker < node.workers:
                 return node.log_tags[worker]
         return None
 
     def log_tags(self) -> tuple[str, ...]:
         """All hash tags, in order of node and worker."""
-        return tuple(tag for node in self.role("stream") for tag in node.log_tags)
+        return tuple(tag for node in self.brokers() for tag in node.log_tags)
 
     def log_stores(self) -> tuple[LogStore, ...]:
         """Every Redis process of the log; none where durability is `none`.

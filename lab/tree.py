@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.shell import LabError, run
+from okome.deploy.packages import all_packages
 
 RELEASE = "bookworm"
 USER = "okome"
@@ -22,9 +23,7 @@ _BARE = (
     "iputils-ping", "openssh-server", "sudo", "ca-certificates", "procps",
 )  # fmt: skip
 # What roles install, and what a client is looked at with.
-_OFFERED = (
-    "python3-venv", "libgomp1", "haproxy", "keepalived", "redis-server", "nftables", "curl",
-)  # fmt: skip
+_OFFERED = (*all_packages(), "python3-venv", "curl")
 _MASKED = (
     "systemd-networkd.service", "systemd-resolved.service", "apt-daily.timer",
     "apt-daily-upgrade.timer", "getty.target", "console-getty.service",
@@ -44,7 +43,8 @@ def repository(cache: Path) -> Path:
 def ensure_tree(cache: Path, report: Callable[[str], None]) -> None:
     """Makes both unless they are there as this module wants them. Raises LabError."""
     stamp = cache / "stamp"
-    wanted = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    made_of = Path(__file__).read_bytes() + repr(_OFFERED).encode()
+    wanted = hashlib.sha256(made_of).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
         return
     report("making the Debian tree and the repository of packages (about a minute, once)")

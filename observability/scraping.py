@@ -168,7 +168,7 @@ def _each(nodes: Iterable[Node], port: int) -> list[dict[str, Any]]:
 def _brokers(cluster: Cluster) -> list[dict[str, Any]]:
     return [
         _target(f"{node.address}:{node.port + i}", {"node": node.name, "worker": str(i)})
-        for node in cluster.role("stream")
+        for node in cluster.brokers()
         for i in range(node.workers)
     ]
 

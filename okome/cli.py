@@ -11,6 +11,7 @@ import typer
 
 from okome import looking
 from okome.admin import engines, keys, logins, policies, quotas, reports, users
+from okome.deploy import node_options as nodes
 from okome.deploy import observability
 from okome.deploy import options as deploy
 
@@ -33,6 +34,7 @@ app.add_typer(redis_app, name="redis")
 app.add_typer(deploy.ingress_app, name="ingress")
 app.add_typer(observability.app, name="observability")
 app.add_typer(deploy.inventory_app, name="inventory")
+app.add_typer(nodes.app, name="node")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(quotas.app, name="quota")

@@ -28,7 +28,9 @@ RETENTION = Retention(days=2, megabytes=256)
 
 # Ended in this order: brokers first, through an ingress that still carries their clean ends;
 # the control plane after them, to take their settlements; the log last, then who only looked on.
-STOP_ORDER: tuple[Role, ...] = ("stream", "ingress", "control", "core_gpu", "redis", "cache")
+STOP_ORDER: tuple[Role, ...] = (
+    *("stream", "speculative", "ingress", "control", "core_gpu", "redis", "cache"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def make_plan(
     after = tuple(spec.name for spec in redis)
     plan += [
         _broker(node, worker, paths, arguments, after)
-        for node in cluster.role("stream")
+        for node in cluster.brokers()
         for worker in range(node.workers)
     ]
     plan += redis
@@ -164,7 +166,7 @@ def _broker(
     return ProcessSpec(
         name=name,
         node=node.name,
-        role="stream",
+        role=node.role,
         address=node.address,
         port=port,
         ready_url=f"http://{node.address}:{port}/readyz",

@@ -1,6 +1,7 @@
 """`okome bundle`: everything that nodes install and the distribution has not, in one folder.
 
-    bundle.json                       the release, and the archives of each kind of node
+    bundle.json                       the release, the archives of each kind of node, and the
+                                      distribution's packages that are installed beside them
     RELEASE-TARGET.tar                OKOME itself, installed: a `site-packages`
     libraries-CONTENT-TARGET.tar      all that it needs, likewise
     engine-CONTENT-TARGET.tar         what the embedded engine needs beyond that, and its model
@@ -24,6 +25,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from okome.deploy.packages import all_packages
 from okome.deploy.wheels import Target, missing, name_of, requirements_of
 from okome.errors import OkomeError
 from okome.model import ensure_model
@@ -61,7 +63,12 @@ def make_bundle(
         for target in targets:
             name = archives[target.name]["okome"] = f"{release}-{target.name}.tar"
             _pack(directory / name, _installed([own], target, Path(work) / "okome"), None)
-    described = {"release": release, "made_of": made_of, "archives": archives}
+    described = {
+        "release": release,
+        "made_of": made_of,
+        "archives": archives,
+        "packages": all_packages(),
+    }
     content = json.dumps(described, indent=2) + "\n"
     unfinished = directory / ".bundle.json.new"
     unfinished.write_text(content, encoding="utf-8")

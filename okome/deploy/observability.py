@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from inventory.model import Cluster
+    from inventory.model import Node as ClusterNode
 
 app = typer.Typer(help="Print the files of an observability node.", no_args_is_help=True)
 
@@ -16,6 +17,8 @@ Inventory = Annotated[
     Path, typer.Option("--inventory", metavar="FILE", help="The cluster, an Ansible inventory.")
 ]
 Node = Annotated[str, typer.Option("--node", metavar="NAME", help="Of `observability`.")]
+Config = Annotated[Path, typer.Option(metavar="FILE", help="Its configuration.")]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Where it keeps what it has.")]
 
 
 @app.callback()
@@ -45,7 +48,7 @@ def prometheus(
     from observability.scraping import ChannelFiles, Exporter, Scraping, render
     from okome.errors import OkomeError
 
-    cluster = _cluster(inventory, node)
+    cluster, found = _find(inventory, node)
     kinds = exporter or []
     if unknown := set(kinds) - set(get_args(Exporter)):
         raise OkomeError(f"--exporter {min(unknown)}: expected {', '.join(get_args(Exporter))}")
@@ -57,7 +60,7 @@ def prometheus(
         exporters=frozenset(cast(list[Exporter], kinds)),
         alertmanagers=alertmanagers,
     )
-    typer.echo(render(cluster, cluster.node(node), scraping), nl=False)
+    typer.echo(render(cluster, found, scraping), nl=False)
 
 
 @app.command()
@@ -72,7 +75,7 @@ def datasources(
     """Print Grafana's provisioning of data sources."""
     from observability.boards import grafana
 
-    found = _cluster(inventory, node).node(node)
+    _, found = _find(inventory, node)
     url = f"http://{found.address}:{found.port}"
     typer.echo(grafana.datasources(url, loki, interval), nl=False)
 
@@ -87,12 +90,104 @@ def providers(
     typer.echo(grafana.providers(directory), nl=False)
 
 
-def _cluster(inventory: Path, node: str) -> Cluster:
-    """Raises OkomeError for a node that does not observe."""
+@app.command("prometheus-arguments")
+def prometheus_arguments(
+    inventory: Inventory,
+    node: Node,
+    config: Config,
+    data: Data,
+    days: Annotated[int, typer.Option(min=1, help="Figures are kept for.")] = 15,
+    megabytes: Annotated[int, typer.Option(min=64, help="Figures take at most.")] = 2048,
+) -> None:
+    """Print the arguments of its Prometheus, one a line."""
+    from observability.scraping import Retention, arguments
+
+    _, found = _find(inventory, node)
+    listen = f"{found.address}:{found.port}"
+    said = arguments(config, data, listen, Retention(days=days, megabytes=megabytes))
+    typer.echo("\n".join(said))
+
+
+@app.command()
+def alertmanager() -> None:
+    """Print alertmanager.yml; who is told is read from standard input, as JSON: webhooks,
+    mail, dead_mans_switch, repeat_h."""
+    import sys
+
+    import msgspec
+
+    from observability.alerting import Receivers, render
+    from okome.errors import OkomeError
+
+    try:
+        receivers = msgspec.json.decode(sys.stdin.buffer.read() or b"{}", type=Receivers)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise OkomeError(f"who is told of alerts: {error}") from error
+    typer.echo(render(receivers), nl=False)
+
+
+@app.command("alertmanager-arguments")
+def alertmanager_arguments(inventory: Inventory, node: Node, config: Config, data: Data) -> None:
+    """Print the arguments of its Alertmanager, one a line."""
+    from observability.alerting import arguments
+
+    typer.echo("\n".join(arguments(*_find(inventory, node), config, data)))
+
+
+@app.command("redis-passwords")
+def redis_passwords(
+    inventory: Inventory,
+    credentials: Annotated[Path, typer.Option(metavar="DIR", help="Of `okome secrets`.")],
+) -> None:
+    """Print the passwords of every Redis as the exporter reads them."""
+    import json
+
     from inventory.load import load_cluster
     from okome.errors import OkomeError
 
     cluster = load_cluster(inventory)
-    if node not in {one.name for one in cluster.role("observability")}:
-        raise OkomeError(f"{inventory}: {node} is no node of the group `observability`")
-    return cluster
+    try:
+        log = (credentials / "redis_password").read_text(encoding="utf-8").strip()
+        cache = (credentials / "cache_password").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise OkomeError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    found = {f"redis://{store.name}": log for store in cluster.log_stores()}
+    found |= {f"redis://{node.address}:{node.port}": cache for node in cluster.role("cache")}
+    typer.echo(json.dumps(found, indent=1))
+
+
+@app.command()
+def loki(
+    inventory: Inventory,
+    node: Node,
+    data: Data,
+    days: Annotated[int, typer.Option(min=1, help="Lines are kept for.")] = 7,
+) -> None:
+    """Print the configuration of its Loki."""
+    from observability.shipping import loki as render
+
+    _, found = _find(inventory, node)
+    typer.echo(render(found, data, days), nl=False)
+
+
+@app.command()
+def alloy(
+    inventory: Inventory,
+    node: Annotated[str, typer.Option("--node", metavar="NAME", help="Any.")],
+) -> None:
+    """Print the configuration of a node's Alloy, which sends its journal to both Lokis."""
+    from observability.shipping import alloy as render
+    from okome.deploy.nodes import find
+
+    typer.echo(render(*find(inventory, node)), nl=False)
+
+
+def _find(inventory: Path, name: str) -> tuple[Cluster, ClusterNode]:
+    from inventory.load import load_cluster
+    from okome.errors import OkomeError
+
+    cluster = load_cluster(inventory)
+    for node in cluster.role("observability"):
+        if node.name == name:
+            return cluster, node
+    raise OkomeError(f"{inventory}: {name} is no node of the group `observability`")

@@ -22,9 +22,12 @@ from okome.deploy.authority import Authority, Names, fits, make_authority
 from okome.errors import OkomeError
 from okome.paths import make_private
 
+# The port names the socket, as in the role `postgres`.
+DATABASE_URL = "postgresql://okome:{password}@/okome?host=/run/postgresql&port=5486"
 _VAULT = b"$ANSIBLE_VAULT"
 _ROLES = {
     "stream": "okome:broker",
+    "speculative": "okome:broker",
     "ingress": "okome:ingress",
     "observability": "okome:observer",
     "control": None,
@@ -39,12 +42,23 @@ def ensure_secrets(cluster: Cluster, directory: Path, now: datetime.datetime) ->
     make_private(directory)
     before = set(directory.glob("credentials/*"))
     ensure_credentials(directory / "credentials")
-    password = directory / "credentials/redis_password"
-    if not password.exists():
-        write_secret(password, secrets.token_urlsafe(32).encode())
+    for name in ("redis_password", "cache_password", "grafana_password"):
+        if not (directory / "credentials" / name).exists():
+            write_secret(directory / "credentials" / name, secrets.token_urlsafe(32).encode())
+    _database(directory / "credentials")
     made = [f"credentials/{path.name}" for path in directory.glob("credentials/*")
             if path not in before]  # fmt: skip
     return sorted(made) + list(_certificates(cluster, directory, now))
+
+
+def _database(place: Path) -> None:
+    """How the control plane signs in to the PostgreSQL beside it: the password, and its URL."""
+    password, url = place / "database_password", place / "database_url"
+    if password.exists() or url.exists():
+        return
+    chosen = secrets.token_urlsafe(32)
+    write_secret(password, chosen.encode())
+    write_secret(url, DATABASE_URL.format(password=chosen).encode())
 
 
 def vip_names(cluster: Cluster) -> Names:

@@ -66,7 +66,7 @@ class KeySpace:
         self.tags = cluster.log_tags()
         self._of_home = {
             str(Home(node.number, worker)): Keys(tag)
-            for node in cluster.role("stream")
+            for node in cluster.brokers()
             for worker, tag in enumerate(node.log_tags)
         }
 

@@ -8,6 +8,7 @@ import pytest
 
 from inventory.load import LOCAL, InventoryError, load_cluster
 from inventory.slots import slot_of
+from tests.support.clusters import cluster_with_a_seventh_broker
 
 REPLICATED = LOCAL.with_name("local-replicated.yml")
 
@@ -135,3 +136,31 @@ def test_a_file_that_is_no_yaml_is_told_by_its_line(tmp_path: Path) -> None:
         loaded(tmp_path, ("# The one-machine", "]"))
     with pytest.raises(InventoryError, match="cannot be read"):
         load_cluster(tmp_path / "nowhere.yml")
+
+
+def test_a_speculative_node_is_a_broker_without_a_log_of_its_own_or_nothing(
+    tmp_path: Path,
+) -> None:
+    cluster = cluster_with_a_seventh_broker(tmp_path)
+    assert [node.number for node in cluster.brokers()] == [3, 4, 5, 6, 7]
+    assert cluster.log_tag(7, 0) == "n07w0"
+    assert cluster.log_tag(8, 0) is None
+    assert len(cluster.log_stores()) == 12
+    assert (cluster.node("okome-node-07").port, cluster.node("okome-node-08").port) == (8100, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("okome_speculative: speculative, okome_log_tags: [n07w0]", "expected one of off, broker"),
+        ("okome_speculative: on, okome_log_tags: [n07w0]", "expected one of off, broker"),
+        ("okome_speculative: broker, okome_log_tags: []", "needs one tag per worker"),
+        ("okome_speculative: broker, okome_log_tags: [n03w0]", "must be unique"),
+    ],
+)
+def test_what_a_speculative_node_cannot_be_is_refused(
+    tmp_path: Path, changed: str, said: str
+) -> None:
+    old = 'okome_speculative: "off", okome_log_tags: [n07w0]'
+    with pytest.raises(InventoryError, match=said):
+        loaded(tmp_path, (old, changed), source=LOCAL.with_name("cluster.yml"))
