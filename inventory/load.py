@@ -26,7 +26,7 @@ class InventoryError(Exception):
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = list(lines)
-        super().__init__("\n".join(self.lines))
+        super().__init__("; ".join(self.lines))
 
 
 class _Engine(msgspec.Struct, forbid_unknown_fields=True):

@@ -233,4 +233,4 @@ def test_an_inventory_that_cannot_be_used_is_named(cluster: Cluster) -> None:
     cluster.inventory.write_text(good, encoding="utf-8")
 
     assert done.returncode == 1
-    assert done.stderr.startswith(f"okome: {cluster.inventory}: ")
+    assert done.stderr.startswith(f"okome: {cluster.inventory}:1: all: `children` is missing; ")
