@@ -30,6 +30,7 @@ PURE = [
     "control_plane/fleet/breaker.py",
     "control_plane/fleet/flapping.py",
     "control_plane/fleet/readings.py",
+    "control_plane/fleet/seats.py",
     "control_plane/fleet/servers.py",
     "control_plane/holdings.py",
     "control_plane/json_schemas.py",

@@ -25,7 +25,8 @@ from control_plane.fleet.readings import (
     powers_of_props,
     powers_of_show,
 )
-from control_plane.fleet.servers import Fleet, Server
+from control_plane.fleet.seats import Server
+from control_plane.fleet.servers import Fleet
 from control_plane.health import probe_url
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ asked for elsewhere (`control_plane/engines.py`) and only looked up here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from contracts.grants import EngineFault, EngineKind, EngineReport, EngineTarget
+from contracts.grants import EngineFault, EngineReport, EngineTarget
 from control_plane.fleet.breaker import (
     Breaker,
     failed,
@@ -23,9 +23,8 @@ from control_plane.fleet.breaker import (
 )
 from control_plane.fleet.flapping import Flaps, changed, is_held
 from control_plane.fleet.readings import Load, Offer, Powers, names_of
+from control_plane.fleet.seats import Condition, Seat, Server, url_of
 from control_plane.health import Health, probe_url
-
-Condition = Literal["up", "drained", "down", "silent", "flapping", "absent", "failing", "trial"]
 
 # An engine that leaves a health check unanswered for longer gets no job that another can take.
 LATE_S: Final = 1.0
@@ -36,50 +35,6 @@ _NO_HEALTH: Final = Health()
 _NO_FLAPS: Final = Flaps()
 _NO_BREAKER: Final = Breaker()
 _NO_POWERS: Final = Powers()
-
-
-class Server(msgspec.Struct, kw_only=True):
-    """One engine. `others`: requests that it runs for somebody else, as far as its metrics
-    tell; `asked_at`: when the first health check was sent that has no good answer yet, Unix
-    seconds; `silent`: it has left one unanswered for long."""
-
-    url: str
-    name: str
-    kind: EngineKind
-    load: Load = Load()
-    offer: Offer = Offer()
-    powers: dict[str, Powers] = {}
-    others: int = 0
-    others_seen: int = 0
-    asked_at: float | None = None
-    silent: bool = False
-    unreachable_at: float | None = None
-
-
-class Seat(msgspec.Struct, frozen=True):
-    """A model on an engine. Those of a model with the same `rank` are equally good: they
-    follow each other in its list and are of one kind. `context` in tokens, None: unbounded."""
-
-    target: EngineTarget
-    server: Server
-    probe: str
-    rank: int = 0
-    context: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The engine's, in the inventory."""
-        return self.target.name or self.server.name
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Of its breaker."""
-        return self.server.url, self.target.model
-
-
-def url_of(target: EngineTarget) -> str:
-    """How an engine is told from others."""
-    return target.base_url.rstrip("/")
 
 
 class Fleet:

@@ -7,7 +7,8 @@ from typing import Final
 
 from contracts.policy import CAPABILITIES
 from control_plane.fleet.readings import Powers
-from control_plane.fleet.servers import Fleet, Seat, Server
+from control_plane.fleet.seats import Seat, Server
+from control_plane.fleet.servers import Fleet
 from control_plane.placing.arbitration import MEMORY_FULL, Sign, gpu_is_full, verdict
 from control_plane.placing.occupancy import Occupancy
 from control_plane.placing.placement import Candidate

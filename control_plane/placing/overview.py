@@ -9,7 +9,7 @@ import msgspec
 
 from contracts.grants import EngineTarget
 from contracts.policy import CAPABILITIES, PolicyModel
-from control_plane.fleet.servers import Seat
+from control_plane.fleet.seats import Seat
 from control_plane.health import Health
 from control_plane.placing.dispatch import Dispatcher
 from control_plane.placing.rules import ModelPlaces

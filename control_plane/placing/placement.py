@@ -14,7 +14,7 @@ import msgspec
 from contracts.grants import EngineTarget
 from contracts.problems import ProblemError
 from control_plane.fleet.readings import Powers
-from control_plane.fleet.servers import Condition
+from control_plane.fleet.seats import Condition
 from control_plane.placing.affinity import score
 from control_plane.placing.arbitration import Verdict
 

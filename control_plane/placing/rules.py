@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from contracts.grants import EngineTarget
-from control_plane.fleet.servers import Seat
+from control_plane.fleet.seats import Seat
 from control_plane.policy_document import EngineRules, GpuRules, OverloadRules, TierRules
 
 _NO_TIER: Final = TierRules()
