@@ -82,13 +82,13 @@ BEHIND = Row(
         Panel(
             "How far is the slowest viewer behind?", "short",
             (Query(f"max by (node) ({B}viewer_lag_events{{{NODE}}})", "{{node}}"),),
-            levels=Levels(500, 5_000),
+            levels=at.PILE,
             about="Events that it may be shown and was not. A slow client harms nobody else.",
         ),
         Panel(
             "How much waits for the log?", "short",
             (Query(f"max by (node) ({B}log_queue_events{{{NODE}}})", "{{node}}"),),
-            levels=Levels(500, 5_000),
+            levels=at.PILE,
         ),
     ),
 )  # fmt: skip

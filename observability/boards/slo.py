@@ -147,6 +147,17 @@ HOPS = Row(
             wide=12,
         ),
         Panel(
+            "Does anything pile up (events)?",
+            "short",
+            (
+                Query(f"max({B}log_queue_events)", "waiting for the log"),
+                Query(f"max({B}viewer_lag_events)", "behind, at the slowest viewer"),
+            ),
+            levels=at.PILE,
+            about="A slow viewer alone harms nobody else.",
+            wide=12,
+        ),
+        Panel(
             "At which point do tokens stand still (gaps over 500 ms of 1,000)?",
             "short",
             (

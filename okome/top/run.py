@@ -34,7 +34,7 @@ class Watch:
         self._http = http
         self._places = [
             (node.name, i, f"http://{node.address}:{node.port + i}/metrics")
-            for node in cluster.role("stream")
+            for node in cluster.brokers()
             for i in range(node.workers)
         ]
         # Every second for a minute, at most.
