@@ -26,6 +26,8 @@ GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5
 # The hops, around their budgets (CONTRACT): 2, 5, 50 and 100 ms.
 _HOP_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _FLUSH_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+# Refusals for which nobody but us is to blame.
+_OURS = ("no_engine", "overloaded", "control_plane_unavailable", "log_unavailable", "internal")
 _HOLD_BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.11, 0.15, 0.25, 1)
 _TAKEOVER_BUCKETS = (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 10, 30)
 _LOOKUP_BUCKETS = (0.00002, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.01, 0.1)
@@ -69,6 +71,9 @@ class BrokerMetrics:
             _HOP_BUCKETS,
             "outcome",
         )
+        # A series that begins with its first failure hides this one from every rate.
+        for outcome in ("accepted", *_OURS):
+            self.accepted.labels(outcome)
         self.requests_refused = self._counter(
             "requests_refused", "Requests answered with a problem, by code.", "code"
         )
@@ -133,6 +138,7 @@ class BrokerMetrics:
         self.viewers_closed = self._counter(
             "viewers_closed", "Viewer connections that ended, by reason.", "reason"
         )
+        self.viewers_closed.labels("send_timeout")
         self.resumes = self._counter(
             "resumes", "Requests to go on behind a cursor.", "relay", "outcome"
         )

@@ -79,6 +79,7 @@ class LogWriter:
         self._told = told
         self._shown = shown
         self._oldest: float | None = None
+        self._free_at = float("-inf")
         self._turns: Turns[Writable] = Turns() if turns is None else turns
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -127,7 +128,9 @@ class LogWriter:
         taken_at = self._clock()
         oldest, self._oldest = self._oldest or taken_at, None
         outcomes = await self._write([job.to_append(events) for job, events in batch])
-        durable_at = self._clock()
+        # What waits for a flush that is under way waits for the log.
+        own = taken_at - max(oldest, self._free_at)
+        durable_at = self._free_at = self._clock()
         for (job, events), outcome in zip(batch, outcomes, strict=True):
             if job not in self._turns:
                 continue
@@ -141,8 +144,7 @@ class LogWriter:
             # What this flush had no room for has waited as long as what it took.
             self._oldest = oldest
         if self._shown is not None:
-            log_s = durable_at - taken_at
-            self._shown(durable_at - oldest, self._clock() - oldest - log_s)
+            self._shown(durable_at - oldest, own + self._clock() - durable_at)
 
     async def _write(self, batch: list[Append]) -> list[Outcome]:
         since = self._clock()

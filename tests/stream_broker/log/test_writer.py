@@ -227,3 +227,21 @@ async def test_a_writer_cut_off_in_its_flush_loses_nothing(log: FaultyLog) -> No
     await drained(subject)
     await end([again])
     assert await log.read(JOB, 0, MUCH) == tokens(1, 3)
+
+
+async def test_what_waits_for_a_flush_under_way_waits_for_the_log(log: FaultyLog) -> None:
+    clock, told = Clock(100.0), list[tuple[float, float]]()
+    await log.create(head(durability="none"))
+    writer = LogWriter(log, clock, shown=lambda durable, own: told.append((durable, own)))
+    writer.add(job := Job(), tokens(1, 1))
+    clock.now += 3
+    log.gate.clear()
+    task = asyncio.create_task(writer.run())
+    await log.asked.wait()
+    writer.add(job, tokens(2, 2))
+    clock.now += 10
+    log.gate.set()
+    await drained(writer)
+    await end([task])
+    # Three seconds until the writer came to it, and ten of the log's; then these ten only.
+    assert told == [(13.0, 3.0), (10.0, 0.0)]
