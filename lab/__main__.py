@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from inventory.load import InventoryError
+from lab.ci import ci
 from lab.drill import drill
-from lab.lab import ROOT, Lab, require_root
+from lab.drills import DRILLS, QUICK
+from lab.lab import Lab, require_root
+from lab.plays import bundle, play, upgrade
 from lab.shell import LabError
 from okome.paths import cache_dir
 
@@ -28,12 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.ansible = rest
     command: Command = options.command
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        require_root()
+        if command is not _ci:
+            require_root()
         return command(Lab(cache_dir(os.environ) / "lab", _report), options)
     except (LabError, InventoryError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return 130
+
+
+def _interrupt(*_: object) -> NoReturn:
+    # As Ctrl-C does: whatever is under way takes away what it has made.
+    raise KeyboardInterrupt
 
 
 def _report(line: str) -> None:
@@ -59,43 +74,36 @@ def _ssh(lab: Lab, options: argparse.Namespace) -> int:
 
 def _deploy(lab: Lab, options: argparse.Namespace) -> int:
     lab.require()
-    began = time.monotonic()
-    programs = Path(sys.executable).parent
-    bundle = cache_dir(os.environ) / "bundle"
-    done = subprocess.run(
-        [programs / "okome", "bundle", "--engine", "--output", bundle], check=False
-    )
-    if done.returncode != 0:
-        return done.returncode
-    _report(f"bundle made ({time.monotonic() - began:.1f} s)")
-    return _play(lab, "playbooks/site.yml", *options.ansible)
+    bundle()
+    return play(lab, "site", _report, *options.ansible)
+
+
+def _play(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    return play(lab, options.playbook, _report, *options.ansible)
 
 
 def _verify(lab: Lab, options: argparse.Namespace) -> int:
     lab.require()
-    return _play(lab, "playbooks/verify.yml", *options.ansible)
+    return play(lab, "verify", _report, *options.ansible)
+
+
+def _upgrade(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    return upgrade(lab, _report, options.sick, *options.ansible)
 
 
 def _drill(lab: Lab, options: argparse.Namespace) -> int:
     lab.require()
-    results = drill(lab, _report, options.tokens)
-    print(json.dumps(results, indent=2))
-    return 0
+    keys = [*options.names, *(QUICK if options.quick else ())]
+    results = drill(lab, _report, keys)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return 1 if any(result["faults"] for result in results) else 0
 
 
-def _play(lab: Lab, playbook: str, *words: str) -> int:
-    began = time.monotonic()
-    command = lab.outside(
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        *("-i", str(lab.inventory), f"--ssh-common-args=-F {lab.ssh_config}"),
-        *("-e", f"okome_secrets_dir={lab.secrets}"),
-        *(playbook, *words),
-    )
-    # Its connections and temporary files go with the lab.
-    environment = {**os.environ, "ANSIBLE_HOME": str(lab.ansible_home), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=False, cwd=ROOT, env=environment)
-    _report(f"{playbook} took {time.monotonic() - began:.1f} s")
-    return done.returncode
+def _ci(lab: Lab, options: argparse.Namespace) -> int:
+    return ci(lab, _report, options.or_skip)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, f"let the deployed cluster prove itself{further}")
     verify.set_defaults(ansible=[])
     drills = add("drill", _drill, "break things while a client reads, and measure")
-    drills.add_argument("--tokens", type=int, default=300, help="of each answer that is read")
+    names = ", ".join(one.key for one in DRILLS)
+    drills.add_argument("names", nargs="*", metavar="NAME", help=f"default: all; of {names}")
+    drills.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
+    drills.add_argument("--json", type=Path, metavar="FILE", help="where all figures go")
+    upgrades = add("upgrade", _upgrade, f"to another release, by playbooks/upgrade.yml{further}")
+    upgrades.set_defaults(ansible=[])
+    upgrades.add_argument("--sick", metavar="HOST", help="where the new release does not run")
+    plays = add("play", _play, f"run any of the playbooks{further}")
+    plays.set_defaults(ansible=[])
+    plays.add_argument("playbook", metavar="NAME", help="site, verify, backup …")
+    whole = add("ci", _ci, "all of it from nothing, with a few drills, and down again")
+    whole.add_argument("--or-skip", action="store_true", help="well, where no lab can be")
     ssh = add("ssh", _ssh, "a shell on a host, or one command there")
     ssh.add_argument("host")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

@@ -6,122 +6,125 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from lab import network
+from lab import engine
+from lab.drills import DRILLS, Drill, settle
 from lab.lab import ROOT, Lab
-from lab.shell import LabError, run
+from lab.shell import LabError
 
-_ISOLATED_S = 15.0
-_READY_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """`strike` breaks something, `mend` makes it whole again after the streams have ended.
-    `home`: the home of the jobs that are hit."""
-
-    name: str
-    strike: Callable[[Lab], None]
-    mend: Callable[[Lab], None] | None = None
-    home: str | None = None
+RATE = 40.0
+# Of a client that comes back: it takes a connection for dead after that, and asks again.
+_NEAR_S = 0.5
 
 
-def _power_off_holder(lab: Lab) -> None:
-    lab.machines.power_off(lab.host(_holder(lab)))
+def chosen(keys: Iterable[str]) -> list[Drill]:
+    """Those that are named, or all but the long ones. Raises LabError for an unknown name."""
+    wanted = list(keys)
+    known = {drill.key: drill for drill in DRILLS}
+    for key in wanted:
+        if key not in known:
+            raise LabError(f"no drill is called {key}; there are {', '.join(known)}")
+    return [known[key] for key in wanted] or [drill for drill in DRILLS if not drill.long]
 
 
-def _holder(lab: Lab) -> str:
-    """The ingress that has the VIP."""
-    for node in lab.cluster.role("ingress"):
-        if lab.cluster.vip in run(*lab.ssh(node.name, f"ip -o addr show to {lab.cluster.vip}")):
-            return node.name
-    raise LabError("no ingress has the VIP")
-
-
-def _power_on_all(lab: Lab) -> None:
-    """Whatever has no process is booted, and waited for."""
-    off = [host for host in lab.hosts if not lab.machines.runs(host)]
-    for host in off:
-        lab.machines.power_on(host)
-    if off:
-        lab.wait_up(off)
-
-
-def _kill_broker(lab: Lab) -> None:
-    run(*lab.ssh("node-04", "sudo systemctl kill --signal KILL okome-broker-0.service"))
-
-
-def _isolate_control(lab: Lab) -> None:
-    network.cut(lab.host("control"))
-    time.sleep(_ISOLATED_S)
-    network.mend(lab.host("control"))
-
-
-DRILLS = (
-    Drill("the ingress that has the VIP loses its power", _power_off_holder, _power_on_all),
-    Drill("a broker is killed", _kill_broker, home="n04w0"),
-    Drill(
-        "a broker's node loses its power",
-        lambda lab: lab.machines.power_off(lab.host("node-05")),
-        _power_on_all,
-        home="n05w0",
-    ),
-    Drill(f"the control plane is cut off for {_ISOLATED_S:g} s", _isolate_control),
-)
-
-
-def drill(lab: Lab, report: Callable[[str], None], tokens: int) -> list[dict[str, Any]]:
-    """Every drill in turn. Raises LabError for one that cannot be carried out."""
+def drill(lab: Lab, report: Callable[[str], None], keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Every drill in turn; each result says in `faults` what was not as it should be. Raises
+    LabError for one that cannot be carried out."""
     results = []
-    for each in DRILLS:
-        result = _run(lab, each, tokens)
-        results.append({"drill": each.name, **result})
-        report(_line(each, result))
+    for each in chosen(keys):
+        result = {"drill": each.key, **judged(each, _run(lab, each))}
+        results.append(result)
+        report(line(each, result))
         if each.mend is not None:
             each.mend(lab)
-            _settle(lab)
+        settle(lab)
     return results
 
 
-def _run(lab: Lab, each: Drill, tokens: int) -> dict[str, Any]:
+def _run(lab: Lab, each: Drill) -> dict[str, Any]:
     given = ["--inventory", str(lab.inventory), "--secrets", str(lab.secrets)]
-    command = [sys.executable, "-P", "-m", "lab.watch", *given, f"--tokens={tokens}"]
+    given += [f"--tokens={int(each.seconds * RATE)}", f"--model={engine.MODEL}"]
+    command = [sys.executable, "-P", "-m", "lab.watch", *given]
+    command += [f"--timeout={each.seconds + 120}"]
     with subprocess.Popen(
         lab.outside(*command), stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as watch:
         assert watch.stdout is not None  # noqa: S101 - it was asked for above
         if watch.stdout.readline().strip() != "ready":
             raise LabError(f"{each.name}: the client's streams did not begin")
+        struck = time.monotonic()
         each.strike(lab)
         said = watch.stdout.read().strip()
     if not said:
         raise LabError(f"{each.name}: the client ended without a result")
     result: dict[str, Any] = json.loads(said.splitlines()[-1])
-    return result
+    # The machine has one monotonic clock, for that process too.
+    return {**result, "struck": struck}
 
 
-def _settle(lab: Lab) -> None:
-    """Returns once the log is whole again: the next drill is a first fault, not a second."""
-    form = (
-        "sudo okome redis form --timeout 90 --inventory /etc/okome/inventory.yml "
-        "--password /etc/okome/credentials/redis/redis_password"
-    )
-    run(*lab.ssh("node-03", form), timeout=_READY_S)
-
-
-def _line(each: Drill, result: dict[str, Any]) -> str:
-    hit = [s for s in result["streams"] if each.home in (None, s["home"])]
-    others = [s for s in result["streams"] if s not in hit]
+def judged(each: Drill, result: dict[str, Any]) -> dict[str, Any]:
+    """The result's figures against the drill's bounds."""
     streams = result["streams"]
+    hit = [s for s in streams if each.home in (None, s["home"])]
+    others = [s for s in streams if s not in hit]
+    gaps, elsewhere = (_gaps(some, result["struck"]) for some in (hit, others))
+    figures = {
+        "hit_s": max((gap["length"] for gap in gaps), default=0.0),
+        "others_s": max((gap["length"] for gap in elsewhere), default=0.0),
+        "others_own_s": max((_excess(gap, result["late"]) for gap in elsewhere), default=0.0),
+        "recovered_s": max((gap["at"] + gap["length"] for gap in gaps), default=result["struck"])
+        - result["struck"],
+        "vip_s": max(result["vip_away_s"], default=0.0),
+        "lost": sum(s["lost"] + s["skipped"] for s in streams),
+        "repeated": sum(s["repeated"] for s in streams),
+        "other_texts": sum(not s["same_text"] for s in streams),
+        "ends": sorted({s["end"] or "none" for s in streams}),
+    }
+    return {**figures, "faults": _faults(each, figures), **result}
+
+
+def _gaps(streams: list[dict[str, Any]], struck: float) -> list[dict[str, float]]:
+    """Those that were not over when it was struck."""
+    return [gap for s in streams for gap in s["gaps"] if gap["at"] + gap["length"] > struck]
+
+
+def _excess(gap: dict[str, float], late: list[list[float]]) -> float:
+    """What of a gap neither the engine nor the client's own waiting for a core has made."""
+    own = sum(
+        by for when, by in late
+        if gap["at"] - _NEAR_S < when < gap["at"] + gap["length"] + _NEAR_S
+    )  # fmt: skip
+    return max(0.0, gap["length"] - max(gap["engine"] or 0.0, own))
+
+
+def _faults(each: Drill, figures: dict[str, Any]) -> list[str]:
+    over = {
+        "hit_s": each.hit,
+        "others_own_s": each.others if each.others is not None else 3600.0,
+        "vip_s": each.vip,
+        "lost": 0,
+        "repeated": 0,
+        "other_texts": 0,
+    }
+    found = [f"{name} {figures[name]} > {most}" for name, most in over.items()
+             if figures[name] > most]  # fmt: skip
+    return found + [f"an answer ended by {end}" for end in figures["ends"]
+                    if not end.startswith(each.end)]  # fmt: skip
+
+
+def line(each: Drill, result: dict[str, Any]) -> str:
+    """For a person."""
+    late = max((by for _, by in result["late"]), default=0.0)
     parts = [
-        f"longest gap {max(s['gap_max_s'] or 0 for s in hit):.2f} s",
-        *([f"elsewhere {max(s['gap_max_s'] or 0 for s in others):.2f} s"] if others else []),
-        f"VIP away {max(result['vip_away_s'], default=0):.2f} s",
-        f"lost {sum(s['lost'] for s in streams)}, repeated {sum(s['repeated'] for s in streams)}",
-        f"texts as recorded: {sum(s['same_text'] for s in streams)} of {len(streams)}",
-        f"ends: {', '.join(sorted({s['end'] or 'none' for s in streams}))}",
+        f"longest gap {result['hit_s']:.2f} s",
+        f"elsewhere {result['others_s']:.2f} s ({result['others_own_s']:.2f} s its own)",
+        f"whole again after {result['recovered_s']:.2f} s",
+        f"VIP away {result['vip_s']:.2f} s",
+        f"lost {result['lost']}, repeated {result['repeated']}",
+        f"ends: {', '.join(result['ends'])}",
+        f"the machine kept the client waiting up to {late:.2f} s",
     ]
-    return f"{each.name}: {'; '.join(parts)}"
+    faults = f"; FAULTS: {'; '.join(result['faults'])}" if result["faults"] else ""
+    return f"{each.key}: {'; '.join(parts)}{faults}"

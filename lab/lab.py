@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ class Lab:
     """One lab on a machine. `cache` is kept between labs."""
 
     def __init__(self, cache: Path, report: Callable[[str], None]) -> None:
-        self._cache = cache
+        self.cache = cache
         self._report = report
         raw = yaml.safe_load((ROOT / "inventory/cluster.yml").read_text(encoding="utf-8"))
         over = yaml.safe_load((ROOT / "lab/overlay.yml").read_text(encoding="utf-8"))
@@ -63,6 +64,16 @@ class Lab:
         return STATE / "secrets"
 
     @property
+    def state(self) -> Path:
+        """Everything of a lab but the cache."""
+        return STATE
+
+    @property
+    def backups(self) -> Path:
+        """Of this lab's cluster."""
+        return STATE / "backups"
+
+    @property
     def ansible_home(self) -> Path:
         """Where Ansible keeps its connections."""
         return STATE / "ansible"
@@ -81,7 +92,7 @@ class Lab:
             if STATE.exists():
                 raise LabError("a lab is there already; end it with `scripts/lab down`")
             _check_programs()
-            ensure_tree(self._cache, self._report)
+            ensure_tree(self.cache, self._report)
             began = time.monotonic()
             try:
                 self._make()
@@ -94,6 +105,11 @@ class Lab:
         """Ends the lab, or what is left of one, without a trace. The cache stays."""
         with self._alone():
             self._remove()
+
+    def leftovers(self) -> list[str]:
+        """What there is of a lab on this machine, beside the cache."""
+        namespaces = [f"network namespace {name}" for name in network.namespaces()]
+        return namespaces + machine.leftovers(STATE, [host.name for host in self.hosts])
 
     def require(self) -> None:
         """Raises LabError when no lab is up."""
@@ -123,6 +139,8 @@ class Lab:
         for host in self.hosts:
             network.connect(host)
             self.machines.install(host, names, key.with_suffix(".pub"))
+            if host.name == self.cluster.role("core_gpu")[0].name:
+                self.machines.install_engine(host)
             self.machines.boot(host)
         known = STATE / "known_hosts"
         known.write_text("".join(map(self.machines.host_key, self.hosts)), encoding="ascii")
@@ -147,20 +165,35 @@ class Lab:
         raise LabError(f"{host.name} does not come up ({state or 'no answer'}); see {log}")
 
     def _remove(self) -> None:
-        machine.kill_group()
-        network.remove_all()
-        machine.remove_all(STATE, [host.name for host in self.hosts])
+        with _uninterrupted():
+            machine.kill_group()
+            network.remove_all()
+            machine.remove_all(STATE, [host.name for host in self.hosts])
+            if left := self.leftovers():
+                raise LabError(f"something of the lab stays: {', '.join(left)}")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One lab has these addresses on a machine, so one at a time is made or ended."""
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with (self._cache / "lock").open("w") as lock:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cache / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LabError("another `scripts/lab up` or `down` is under way") from None
             yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Who is impatient waits for the end of this."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _check_programs() -> None:

@@ -10,13 +10,26 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import network
+from lab import engine, network
 from lab.shell import LabError, run
 from lab.topology import PREFIX, Host
 from lab.tree import REPOSITORY, USER, repository, tree
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _NSPAWN = Path("/run/systemd/nspawn")
+# As lab/overlay.yml has it.
+ENGINE_PORT = 8001
+_ENGINE_NAME = "okome-drill-engine.service"
+_ENGINE_UNIT = """\
+[Unit]
+After=network.target
+[Service]
+ExecStart=/usr/bin/python3 /srv/lab/engine.py --address {address} --port {port}
+Restart=always
+RestartSec=3
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 class Machines:
@@ -51,6 +64,18 @@ class Machines:
         shutil.copyfile(public_key, keys)
         for path in (keys.parent, keys):
             os.chown(path, owner.st_uid, owner.st_gid)
+
+    def install_engine(self, host: Host) -> None:
+        """The engine of the drills, beside what the playbook puts there. Its unit is called as
+        ours are: the port is taken before the playbook looks at the host."""
+        root = self._state / host.name / "root"
+        shutil.copyfile(engine.__file__, root / "srv/lab/engine.py")
+        units = root / "etc/systemd/system"
+        text = _ENGINE_UNIT.format(address=host.address, port=ENGINE_PORT)
+        (units / _ENGINE_NAME).write_text(text, encoding="utf-8")
+        wants = units / "multi-user.target.wants"
+        wants.mkdir(exist_ok=True)
+        (wants / _ENGINE_NAME).symlink_to(f"../{_ENGINE_NAME}")
 
     def host_key(self, host: Host) -> str:
         """The line of `known_hosts` by which the host is recognised."""
@@ -141,6 +166,18 @@ def remove_all(state: Path, names: list[str]) -> None:
         shutil.rmtree(_NSPAWN / "propagate" / name, ignore_errors=True)
         (_NSPAWN / "locks" / name).unlink(missing_ok=True)
     shutil.rmtree(state, ignore_errors=True)
+
+
+def leftovers(state: Path, names: list[str]) -> list[str]:
+    """What there is of hosts: processes, mounts, cgroups, files."""
+    found = [f"process {pid}" for group in _groups("") for pid in _members(group)]
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    found += [f"mount {line.split()[1]}" for line in mounts
+              if Path(line.split()[1]).is_relative_to(state)]  # fmt: skip
+    found += [f"cgroup {group}" for group in _groups("")]
+    places = [state, *(_NSPAWN / "propagate" / name for name in names)]
+    places += [_NSPAWN / "locks" / name for name in names]
+    return found + [str(place) for place in places if place.exists()]
 
 
 def _hierarchies() -> list[Path]:

@@ -56,11 +56,15 @@ def mend(host: Host) -> None:
     run("ip", "-n", SWITCH, "link", "set", host.port, "up")
 
 
+def namespaces() -> list[str]:
+    """Those of the lab that there are."""
+    return sorted(path.name for path in _NETNS.glob(f"{PREFIX}-*"))
+
+
 def remove_all() -> None:
     """Every namespace of the lab, and the processes in them. Raises LabError for one that
     stays: it would keep its addresses for the next lab."""
-    names = [path.name for path in _NETNS.glob(f"{PREFIX}-*")]
-    for name in names:
+    for name in namespaces():
         _kill_in(name)
         run("ip", "netns", "del", name)
 

@@ -42,30 +42,57 @@ def repository(cache: Path) -> Path:
 
 def ensure_tree(cache: Path, report: Callable[[str], None]) -> None:
     """Makes both unless they are there as this module wants them. Raises LabError."""
-    stamp = cache / "stamp"
-    made_of = Path(__file__).read_bytes() + repr(_OFFERED).encode()
-    wanted = hashlib.sha256(made_of).hexdigest()
-    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
+    if is_there(cache):
         return
     report("making the Debian tree and the repository of packages (about a minute, once)")
+    _unmount_below(tree(cache))
     for directory in (tree(cache), repository(cache)):
         shutil.rmtree(directory, ignore_errors=True)
     (repository(cache) / "partial").mkdir(parents=True)
     _bootstrap(tree(cache))
     _gather(tree(cache), repository(cache))
     _furnish(tree(cache))
-    stamp.write_text(wanted, encoding="ascii")
+    (cache / "stamp").write_text(_wanted(), encoding="ascii")
+
+
+def is_there(cache: Path) -> bool:
+    """Are both there as this module wants them?"""
+    stamp = cache / "stamp"
+    return stamp.exists() and stamp.read_text(encoding="ascii") == _wanted()
+
+
+def _wanted() -> str:
+    made_of = Path(__file__).read_bytes() + repr(_OFFERED).encode()
+    return hashlib.sha256(made_of).hexdigest()
+
+
+def mirror() -> str | None:
+    """From where this machine's apt would get the hosts' Debian; None from nowhere."""
+    return next(
+        iter(
+            run(
+                *("apt-get", "indextargets", "--format", "$(SITE)"),
+                *("Created-By: Packages", f"Codename: {RELEASE}"),
+            ).split()
+        ),
+        None,
+    )
+
+
+def _unmount_below(place: Path) -> None:
+    """What a debootstrap that was killed has left there."""
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    for mount in reversed([Path(line.split()[1]) for line in mounts]):
+        if mount.is_relative_to(place):
+            run("umount", str(mount))
 
 
 def _bootstrap(target: Path) -> None:
-    mirror = run(
-        *("apt-get", "indextargets", "--format", "$(SITE)"),
-        *("Created-By: Packages", f"Codename: {RELEASE}"),
-    ).split()
-    if not mirror:
+    source = mirror()
+    if source is None:
         raise LabError(f"this machine's apt has no source of Debian {RELEASE}; run apt-get update")
     included = f"--include={','.join(_BARE)}"
-    run("debootstrap", "--variant=minbase", included, RELEASE, str(target), mirror[0])
+    run("debootstrap", "--variant=minbase", included, RELEASE, str(target), source)
 
 
 def _gather(target: Path, packages: Path) -> None:

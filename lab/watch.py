@@ -2,7 +2,8 @@
 
 Run in the client's network. It makes one job at every broker, reads each by the VIP as the
 chat page does (silence beyond two heartbeats is a dead connection; it comes back with its
-cursor), prints `ready` once all of them flow, and at the end one line of JSON.
+cursor), prints `ready` once all of them flow, and at the end one line of JSON. What it was
+late for by itself, because the machine was busy, it says too.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import httpx
 
 from inventory.load import load_cluster
 from inventory.model import Cluster
+from lab.reader import Stream
 from okome.credentials import read_api_key
 
 _HEARTBEAT_S = 3
@@ -29,64 +29,10 @@ _SILENCE_S = 6.0
 _PAUSE_S = 0.25
 _PROBE_EVERY_S = 0.05
 _PROBE_S = 0.5
-_FLOWS = 5
+_FLOWS = 20
+_TICK_S = 0.01
+_LATE_S = 0.05
 _QUESTION = "Write a very long story about a lighthouse keeper. Do not stop."
-
-
-@dataclass
-class Stream:
-    """What came of one job. `arrivals` holds (when, seq) of its events."""
-
-    job: str
-    arrivals: list[tuple[float, int]] = field(default_factory=list)
-    text: str = ""
-    end: str = ""
-    connections: int = 0
-    repeated: int = 0
-    notices: list[str] = field(default_factory=list)
-    flows: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def cursor(self) -> int:
-        """Of the last event that came."""
-        return self.arrivals[-1][1] if self.arrivals else 0
-
-    def take(self, now: float, block: list[str]) -> None:
-        """One event, as its lines."""
-        fields = dict(line.split(": ", 1) for line in block if ": " in line)
-        seq, data = int(fields["id"]), json.loads(fields["data"])
-        if seq <= self.cursor:
-            self.repeated += 1
-            return
-        self.arrivals.append((now, seq))
-        if len(self.arrivals) == _FLOWS:
-            self.flows.set()
-        name = fields.get("event", "")
-        if name == "token":
-            self.text += data.get("token", "")
-        elif name == "notice":
-            self.notices.append(data["code"])
-        elif name.startswith("job_"):
-            self.end = f"{name} {data.get('code') or data.get('finish_reason') or ''}".strip()
-
-    def summary(self, told: str | None) -> dict[str, object]:
-        """`told`: the whole text, as the job's record has it."""
-        times = [when for when, _ in self.arrivals]
-        gaps = sorted(b - a for a, b in pairwise(times))
-        lost = self.cursor - len(self.arrivals)
-        return {
-            "home": self.job.partition("-")[0],
-            "events": len(self.arrivals),
-            "lost": lost,
-            "repeated": self.repeated,
-            "same_text": told == self.text,
-            "end": self.end,
-            "connections": self.connections,
-            "notices": self.notices,
-            "gap_max_s": round(gaps[-1], 2) if gaps else None,
-            "gap_p50_s": round(gaps[len(gaps) // 2], 3) if gaps else None,
-            "gaps_largest_s": [round(gap, 2) for gap in gaps[-4:]],
-        }
 
 
 async def main() -> int:
@@ -102,18 +48,26 @@ async def main() -> int:
         timeout=httpx.Timeout(_SILENCE_S, connect=2.0),
         trust_env=False,
     ) as http:
-        streams = [Stream(await _make(http, cluster, n, options.tokens)) for n in _brokers(cluster)]
-        reading = [asyncio.create_task(_read(http, stream)) for stream in streams]
+        model = options.model or cluster.role("core_gpu")[0].engines[0].model
+        brokers = _brokers(cluster)
+        streams = [Stream(await _make(http, model, b, options.tokens)) for b in brokers]
+        flows = [asyncio.Event() for _ in streams]
+        reading = [
+            asyncio.create_task(_read(http, stream, flow))
+            for stream, flow in zip(streams, flows, strict=True)
+        ]
         probing = asyncio.create_task(_probe(cluster, context))
-        for stream in streams:
-            await stream.flows.wait()
+        measuring = asyncio.create_task(_lateness())
+        for flow in flows:
+            await flow.wait()
         print("ready", flush=True)
         await asyncio.wait(reading, timeout=options.timeout)
-        probing.cancel()
-        outages = await probing
+        for task in (probing, measuring):
+            task.cancel()
         told = [await _text(http, stream.job) for stream in streams]
     summaries = [stream.summary(text) for stream, text in zip(streams, told, strict=True)]
-    print(json.dumps({"streams": summaries, "vip_away_s": outages}), flush=True)
+    result = {"streams": summaries, "vip_away_s": await probing, "late": await measuring}
+    print(json.dumps(result), flush=True)
     return 0 if all(stream.end for stream in streams) else 1
 
 
@@ -121,19 +75,20 @@ def _brokers(cluster: Cluster) -> list[str]:
     return [f"http://{node.address}:{node.port}" for node in cluster.role("stream")]
 
 
-async def _make(http: httpx.AsyncClient, cluster: Cluster, broker: str, tokens: int) -> str:
-    model = cluster.role("core_gpu")[0].engines[0].model
+async def _make(http: httpx.AsyncClient, model: str, broker: str, tokens: int) -> str:
     body = {"model": model, "prompt": _QUESTION, "max_tokens": tokens, "temperature": 1.0}
     answer = await http.post(f"{broker}/v1/jobs", json=body)
     answer.raise_for_status()
     return str(answer.json()["job_id"])
 
 
-async def _read(http: httpx.AsyncClient, stream: Stream) -> None:
+async def _read(http: httpx.AsyncClient, stream: Stream, flows: asyncio.Event) -> None:
     while not stream.end:
         try:
             async for block in _blocks(http, stream):
                 stream.take(time.monotonic(), block)
+                if len(stream.events) >= _FLOWS:
+                    flows.set()
         except httpx.HTTPError:
             pass
         if not stream.end:
@@ -166,6 +121,20 @@ async def _text(http: httpx.AsyncClient, job: str) -> str | None:
     return None
 
 
+async def _lateness() -> list[tuple[float, float]]:
+    """Until cancelled: (when, by how much) this process was kept from running."""
+    found = []
+    try:
+        while True:
+            due = time.monotonic() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            late = time.monotonic() - due
+            if late > _LATE_S:
+                found.append((round(due, 3), round(late, 3)))
+    except asyncio.CancelledError:
+        return found
+
+
 async def _probe(cluster: Cluster, context: ssl.SSLContext) -> list[float]:
     """Until cancelled: asks by a new connection each time. Returns how long nobody answered,
     from the last good answer to the next, each time."""
@@ -196,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--inventory", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=300, help="of each answer")
+    parser.add_argument("--model", help="default: the first one of the inventory")
     parser.add_argument("--timeout", type=float, default=180, help="seconds")
     return parser
 

@@ -31,7 +31,7 @@ def test_mappings_are_joined_and_all_else_is_replaced() -> None:
     assert raw == {"a": {"b": 1, "c": [1, 2]}, "d": 2}
 
 
-def test_the_lab_s_inventory_is_the_cluster_s_with_an_engine_of_its_own(tmp_path: Path) -> None:
+def test_the_lab_s_inventory_is_the_cluster_s_with_engines_of_its_own(tmp_path: Path) -> None:
     raw, over = (yaml.safe_load(path.read_text("utf-8")) for path in (CLUSTER, OVERLAY))
     path = tmp_path / "inventory.yml"
     path.write_text(yaml.safe_dump(overlay(raw, over)), "utf-8")
@@ -39,7 +39,7 @@ def test_the_lab_s_inventory_is_the_cluster_s_with_an_engine_of_its_own(tmp_path
     lab, real = load_cluster(path), load_cluster(CLUSTER)
 
     assert [node.address for node in lab.nodes] == [node.address for node in real.nodes]
-    assert [engine.model for engine in lab.role("core_gpu")[0].engines] == ["smollm2:135m"]
+    assert [engine.model for engine in lab.role("core_gpu")[0].engines] == ["smollm2:135m", "drill"]
 
 
 def test_hosts_know_each_other_and_ssh_knows_them() -> None:

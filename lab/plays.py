@@ -1,0 +1,99 @@
+"""The playbooks, played in the lab as an operator plays them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.lab import ROOT, Lab
+from lab.shell import LabError, run
+from okome.paths import cache_dir
+
+Report = Callable[[str], None]
+_CHANGED = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) ")
+
+
+def bundle_dir() -> Path:
+    """Where `okome bundle` puts it."""
+    return cache_dir(os.environ) / "bundle"
+
+
+def bundle() -> None:
+    """Gathers what nodes install. Raises LabError."""
+    command = [program("okome"), "bundle", "--engine", "--output", str(bundle_dir())]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise LabError("the bundle could not be made")
+
+
+def program(name: str) -> str:
+    """One of the environment that this runs in."""
+    return str(Path(sys.executable).parent / name)
+
+
+def play(lab: Lab, name: str, report: Report, *words: str) -> int:
+    """Plays `playbooks/NAME.yml`; returns Ansible's exit status."""
+    return _play(lab, name, report, *words)[0]
+
+
+def play_unchanged(lab: Lab, name: str, report: Report) -> None:
+    """Plays it again. Raises LabError when it fails, or changes anything."""
+    status, changed = _play(lab, name, report)
+    if status != 0:
+        raise LabError(f"playbooks/{name}.yml failed")
+    if changed:
+        raise LabError(f"playbooks/{name}.yml, played again, changed {', '.join(changed)}")
+
+
+def upgrade(lab: Lab, report: Report, sick: str | None, *words: str) -> int:
+    """Plays upgrade.yml with a release that has another name. On the host `sick` it cannot run."""
+    place = lab.state / "bundle"
+    release = _renamed_bundle(place)
+    if sick is not None:
+        # Whole, as far as one sees, with nothing inside.
+        broken = f"/opt/okome/releases/{release}"
+        run(*lab.ssh(sick, f"sudo sh -c 'mkdir -p {broken} && touch {broken}/complete'"))
+    return play(lab, "upgrade", report, "-e", f"okome_bundle_dir={place}", *words)
+
+
+def _renamed_bundle(place: Path) -> str:
+    """The bundle under another release's name. Returns that."""
+    source = place if place.exists() else bundle_dir()
+    described = json.loads((source / "bundle.json").read_text(encoding="utf-8"))
+    stem, _, count = described["release"].partition("-again")
+    described["release"] = f"{stem}-again{int(count or 0) + 1}"
+    if source != place:
+        shutil.copytree(source, place)
+    (place / "bundle.json").write_text(json.dumps(described), encoding="utf-8")
+    return str(described["release"])
+
+
+def _play(lab: Lab, name: str, report: Report, *words: str) -> tuple[int, list[str]]:
+    """The exit status, and `HOST (N)` for every host where something changed."""
+    began = time.monotonic()
+    command = lab.outside(
+        program("ansible-playbook"),
+        *("-i", str(lab.inventory), f"--ssh-common-args=-F {lab.ssh_config}"),
+        *("-e", f"okome_secrets_dir={lab.secrets}", "-e", f"okome_backup_dir={lab.backups}"),
+        *(f"playbooks/{name}.yml", *words),
+    )
+    # Its connections and temporary files go with the lab.
+    environment = {**os.environ, "ANSIBLE_HOME": str(lab.ansible_home), "PYTHONPATH": str(ROOT)}
+    changed = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as playing:
+        assert playing.stdout is not None  # noqa: S101 - it was asked for above
+        for line in playing.stdout:
+            print(line, end="", flush=True)
+            match = _CHANGED.match(line)
+            if match and match[2] != "0":
+                changed.append(f"{match[1]} ({match[2]})")
+    report(f"playbooks/{name}.yml took {time.monotonic() - began:.1f} s")
+    return playing.returncode, changed
