@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -100,6 +101,38 @@ def fits(certificate: bytes, authority: bytes, names: Names, now: datetime.datet
     if set(alternative) != set(names.general()):
         return False
     return found.not_valid_after_utc - now > RENEW_BEFORE
+
+
+def is_of(certificate: bytes, authority: bytes) -> bool:
+    """Was a certificate (PEM, the first of a chain) signed by the authority?"""
+    found = x509.load_pem_x509_certificate(certificate)
+    try:
+        found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    except Exception:  # a signature or an issuer that differs, each with an error of its own
+        return False
+    return True
+
+
+def expiry(certificate: bytes) -> datetime.datetime:
+    """Until when a certificate (PEM) is valid."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
+def fault_of_pair(pem: bytes, now: datetime.datetime) -> str | None:
+    """What keeps a certificate with its chain and key, in one PEM, from being used."""
+    try:
+        found = x509.load_pem_x509_certificates(pem)[0]
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, IndexError):
+        return "it does not hold a certificate and its key, both PEM and the key unencrypted"
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*form) != found.public_key().public_bytes(*form):
+        return "its key is another certificate's"
+    if found.not_valid_after_utc <= now:
+        return f"it has expired on {found.not_valid_after_utc:%Y-%m-%d}"
+    if found.not_valid_before_utc > now:
+        return f"it is not valid before {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    return None
 
 
 def _builder(

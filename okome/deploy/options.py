@@ -74,12 +74,17 @@ def verify(
     directory: Annotated[
         Path, typer.Option("--secrets", metavar="DIR", help="As `okome secrets` made it.")
     ],
+    browser: Annotated[
+        str, typer.Option(metavar="auto|yes|no", help="A chat in Chromium; auto: if it is here.")
+    ] = "auto",
 ) -> None:
     """Check a deployed cluster as its clients see it, through the VIP."""
     from inventory.load import load_cluster
     from okome.deploy.verify import verify as run
 
-    run(load_cluster(inventory), directory, typer.echo)
+    if browser not in ("auto", "yes", "no"):
+        raise typer.BadParameter("--browser is auto, yes or no")
+    run(load_cluster(inventory), directory, typer.echo, browser)  # type: ignore[arg-type]
 
 
 @ingress_app.command()
@@ -120,9 +125,15 @@ def ingress_check(inventory: Inventory, node: Node) -> None:
 
 
 @inventory_app.command("check")
-def inventory_check(file: Described = CLUSTER) -> None:
+def inventory_check(
+    file: Described = CLUSTER,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings that are checked too.")
+    ] = None,
+) -> None:
     """Name everything that is wrong with an inventory, each with file and line."""
     from inventory.load import InventoryError, load_cluster
+    from inventory.settings import load_settings
 
     try:
         cluster = load_cluster(file)
@@ -130,6 +141,7 @@ def inventory_check(file: Described = CLUSTER) -> None:
         for line in error.lines:
             typer.echo(line, err=True)
         raise typer.Exit(1) from error
+    load_settings(file=settings)
     typer.echo(f"{file}: {cluster.name}, {len(cluster.nodes)} nodes; nothing is wrong with it")
 
 

@@ -18,7 +18,15 @@ from pathlib import Path
 
 from inventory.model import Cluster, Node
 from okome.credentials import ensure_credentials, write_secret
-from okome.deploy.authority import Authority, Names, fits, make_authority
+from okome.deploy.authority import (
+    Authority,
+    Names,
+    expiry,
+    fault_of_pair,
+    fits,
+    is_of,
+    make_authority,
+)
 from okome.errors import OkomeError
 from okome.paths import make_private
 
@@ -86,6 +94,11 @@ def _certificates(cluster: Cluster, directory: Path, now: datetime.datetime) -> 
         write_secret(certificate, new.certificate)
         yield "authority"
     believed = certificate.read_bytes()
+    if expiry(believed) <= now:
+        raise OkomeError(
+            f"{certificate}: the authority has expired on {expiry(believed):%Y-%m-%d}; move "
+            f"{place} away for a new one, which all clients have to believe then"
+        )
 
     def issue(names: Names) -> tuple[bytes, bytes]:
         if not key.exists() or _is_vaulted(key):
@@ -101,7 +114,7 @@ def _certificates(cluster: Cluster, directory: Path, now: datetime.datetime) -> 
         if node.role in _ROLES and _for_node(node, directory / "nodes", believed, issue, now):
             yield f"nodes/{node.name}"
     vip, names = directory / "ingress/vip.pem", vip_names(cluster)
-    if not _keeps(vip, believed, names, now):
+    if not _is_own(vip, believed, now) and not _keeps(vip, believed, names, now):
         write_secret(vip, b"".join(issue(names)))
         yield "ingress/vip.pem"
 
@@ -137,6 +150,21 @@ def _keeps(path: Path, believed: bytes, names: Names, now: datetime.datetime) ->
     if not path.exists():
         return False
     return _is_vaulted(path) or fits(path.read_bytes(), believed, names, now)
+
+
+def _is_own(vip: Path, believed: bytes, now: datetime.datetime) -> bool:
+    """Is it a certificate that the operator has put there, of another authority? Raises
+    OkomeError for one that cannot be used."""
+    if not vip.exists() or _is_vaulted(vip):
+        return False
+    pem = vip.read_bytes()
+    if (fault := fault_of_pair(pem, now)) is None:
+        return not is_of(pem, believed)
+    if b"BEGIN CERTIFICATE" in pem and is_of(pem, believed):
+        return False  # one of ours, which is made anew
+    raise OkomeError(
+        f"{vip}: {fault}; put another there, or remove it for one of the cluster's own"
+    )
 
 
 def _is_vaulted(path: Path) -> bool:

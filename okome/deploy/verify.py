@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
 from inventory.model import Cluster
 from okome.credentials import read_api_key
+from okome.deploy import browser as chromium
 from okome.errors import OkomeError
 
 _TIMEOUT_S = 30.0
-_QUESTION = {"messages": [{"role": "user", "content": "Name the colours of the rainbow."}]}
+_WORDS = "Name the colours of the rainbow."
+_QUESTION = {"messages": [{"role": "user", "content": _WORDS}]}
 _TOKENS = 24
+Browser = Literal["auto", "yes", "no"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Site:
     cluster: Cluster
     http: httpx.Client
     key: str
+    secrets: Path
+    browser: Browser = "auto"
 
     @property
     def model(self) -> str:
@@ -32,8 +39,11 @@ class Site:
         return self.cluster.role("core_gpu")[0].engines[0].model
 
 
-def verify(cluster: Cluster, secrets: Path, report: Callable[[str], None]) -> None:
-    """Runs every check. Raises OkomeError naming the first that fails."""
+def verify(
+    cluster: Cluster, secrets: Path, report: Callable[[str], None], browser: Browser = "auto"
+) -> None:
+    """Runs every check. `browser`: whether a person's chat is one of them, by default where
+    this machine has what it takes. Raises OkomeError naming the first check that fails."""
     key = read_api_key(secrets / "credentials")
     context = ssl.create_default_context(cafile=str(secrets / "authority/certificate.pem"))
     with httpx.Client(
@@ -43,7 +53,7 @@ def verify(cluster: Cluster, secrets: Path, report: Callable[[str], None]) -> No
         timeout=_TIMEOUT_S,
         trust_env=False,
     ) as http:
-        site = Site(cluster, http, key)
+        site = Site(cluster, http, key, secrets, browser)
         for check in CHECKS:
             try:
                 said = check(site)
@@ -109,7 +119,71 @@ def resumption(site: Site) -> str:
     return f"{len(rest)} of {len(whole)} events again from {other.name}"
 
 
-CHECKS: tuple[Callable[[Site], str], ...] = (page, hidden, redirect, completion, resumption)
+def client(site: Site) -> str:
+    """OpenAI's own client streams an answer"""
+    if importlib.util.find_spec("openai") is None:
+        return "not looked at: this machine has no package openai"
+    import httpx2
+    import openai
+
+    context = ssl.create_default_context(cafile=str(site.secrets / "authority/certificate.pem"))
+    with (
+        httpx2.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as http,
+        openai.OpenAI(api_key=site.key, base_url=f"{site.cluster.url}/v1", http_client=http) as ai,
+    ):
+        try:
+            chunks = ai.chat.completions.create(
+                model=site.model,
+                messages=[{"role": "user", "content": _WORDS}],
+                max_tokens=_TOKENS,
+                stream=True,
+            )
+            pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+        except openai.OpenAIError as error:
+            raise OkomeError(f"OpenAI's own client: {error}") from error
+    text = "".join(piece or "" for piece in pieces)
+    if not text:
+        raise OkomeError("OpenAI's own client: the answer is empty")
+    return f"{len(text)} characters"
+
+
+def metrics(site: Site) -> str:
+    """brokers and ingress tell their figures"""
+    cluster, told = site.cluster, 0
+    wanted = [(f"http://{n.address}:{n.port + w}/metrics", "okome_broker_")
+              for n in cluster.role("stream") for w in range(n.workers)]  # fmt: skip
+    wanted += [(f"http://{node.address}:{cluster.stats_port}/metrics", "haproxy_")
+               for node in cluster.role("ingress")]  # fmt: skip
+    for url, prefix in wanted:
+        answer = site.http.get(url, headers={"Authorization": ""})
+        _expect(url, answer, 200)
+        found = sum(line.startswith(prefix) for line in answer.text.splitlines())
+        if not found:
+            raise OkomeError(f"{url}: has nothing that begins with {prefix}")
+        told += found
+    return f"{told} series from {len(wanted)} processes"
+
+
+def person(site: Site) -> str:
+    """a person chats in a browser"""
+    if site.browser == "no":
+        return "not asked for"
+    if (reason := chromium.lacking()) is not None:
+        if site.browser == "yes":
+            raise OkomeError(f"a person chats in a browser: this machine lacks {reason}")
+        return f"not looked at: this machine lacks {reason}"
+    answer = site.http.post("/auth/token")
+    _expect("/auth/token", answer, 200)
+    try:
+        certificate = (site.secrets / "ingress/vip.pem").read_bytes()
+        return chromium.chat(site.cluster.url, answer.json()["token"], certificate)
+    except (OSError, ValueError) as error:
+        raise OkomeError(f"ingress/vip.pem cannot be used: {error}") from error
+
+
+CHECKS: tuple[Callable[[Site], str], ...] = (
+    page, hidden, redirect, completion, resumption, client, metrics, person,
+)  # fmt: skip
 
 
 def _events(site: Site, url: str, cursor: int = 0) -> Iterator[str]:

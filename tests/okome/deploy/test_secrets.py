@@ -14,6 +14,7 @@ from contracts.channel import roles_of
 from control_plane.credentials import read_credentials
 from inventory.load import LOCAL, load_cluster
 from inventory.tls import TlsFiles, client_context, server_context
+from okome.deploy.authority import Names, make_authority
 from okome.deploy.secrets import ensure_secrets
 from okome.errors import OkomeError
 
@@ -94,3 +95,46 @@ def test_a_node_s_certificate_says_its_role(tmp_path: Path, node: str, role: str
     )
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
     assert roles_of({"subjectAltName": tuple(("URI", uri) for uri in uris)}) == {role}
+
+
+def test_a_certificate_of_the_operators_own_is_kept(tmp_path: Path) -> None:
+    place = tmp_path / "s/ingress/vip.pem"
+    ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+    own = b"".join(make_authority("another", NOW).issue(Names("okome", ("okome",)), NOW))
+    place.write_bytes(own)
+
+    assert ensure_secrets(CLUSTER, tmp_path / "s", NOW) == []
+    assert place.read_bytes() == own
+
+
+def test_one_that_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
+    ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+    authority = make_authority("another", NOW)
+    cert, _ = authority.issue(Names("okome"), NOW)
+    _, other = authority.issue(Names("okome"), NOW)
+    for pem, said in (
+        (cert + other, "its key is another certificate's"),
+        (cert, "it does not hold a certificate and its key"),
+        (b"nonsense", "it does not hold a certificate and its key"),
+    ):
+        (tmp_path / "s/ingress/vip.pem").write_bytes(pem)
+        with pytest.raises(OkomeError, match=rf"vip\.pem: {said}.*; put another there"):
+            ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+
+
+def test_one_that_has_expired_or_is_not_yet_valid_is_refused(tmp_path: Path) -> None:
+    ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+    place = tmp_path / "s/ingress/vip.pem"
+    for made, said in (
+        (NOW - datetime.timedelta(days=900), "it has expired on 2026-09-07"),
+        (NOW + datetime.timedelta(days=3), "it is not valid before 2026-11-23 23:00 UTC"),
+    ):
+        place.write_bytes(b"".join(make_authority("another", made).issue(Names("okome"), made)))
+        with pytest.raises(OkomeError, match=said):
+            ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+
+
+def test_an_authority_that_has_expired_is_told(tmp_path: Path) -> None:
+    ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+    with pytest.raises(OkomeError, match="the authority has expired on 2036-11-18"):
+        ensure_secrets(CLUSTER, tmp_path / "s", NOW + datetime.timedelta(days=4000))
