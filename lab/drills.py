@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from lab import network
 from lab.lab import Lab
 from lab.shell import LabError, run
+from lab.topology import CLIENT
 
 # How long a cable is out where that is not the point.
 _CUT_S = 8.0
 _CONTROL_CUT_S = 15.0
 _LONG_CUT_S = 600.0
 _ENGINE_CUT_S = 4.0
+_BAD_S = 12.0
 _TABLE = "okome_lab_drill"
 _REDIS = "{6379-6381, 16379-16381}"
 
@@ -115,6 +117,11 @@ def _holder_cable(lab: Lab) -> None:
     _cable(holder(lab), _CUT_S)(lab)
 
 
+def _bad_cable(lab: Lab) -> None:
+    with network.impaired(lab.host(CLIENT), delay=0.02, jitter=0.01, loss=0.01):
+        time.sleep(_BAD_S)
+
+
 def _redis_down(lab: Lab) -> None:
     unit = "okome-redis-6379.service"
     run(
@@ -175,6 +182,8 @@ DRILLS = (
           _cable("control", _CONTROL_CUT_S), _OTHERS_S, seconds=20.0),
     Drill("control-cable-long", f"the control plane is cut off for {_LONG_CUT_S / 60:g} min",
           _cable("control", _LONG_CUT_S), _OTHERS_S, seconds=590.0, long=True),
+    Drill("client-cable", "the client's cable: 20 ms more or less 10, and 1 % lost, each way",
+          _bad_cable, 2.0, seconds=20.0),
     Drill("engine-cable", f"the core GPU host is cut off for {_ENGINE_CUT_S:g} s",
           _cable("core-gpu", _ENGINE_CUT_S), 3 * _ENGINE_CUT_S, seconds=20.0),
     Drill("engine-kill", "the engine is killed, and no other has the model",

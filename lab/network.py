@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.shell import LabError, run, succeeds
@@ -54,6 +58,25 @@ def cut(host: Host) -> None:
 def mend(host: Host) -> None:
     """Puts the cable back."""
     run("ip", "-n", SWITCH, "link", "set", host.port, "up")
+
+
+@contextmanager
+def impaired(host: Host, *, delay: float, jitter: float, loss: float) -> Iterator[None]:
+    """While it lasts the host's cable is a bad one, each way; see lab/wire.py."""
+    whole = "import sys; from lab.wire import whole_frames; whole_frames('eth0')"
+    run("ip", "netns", "exec", host.netns, sys.executable, "-c", whole)
+    command = [sys.executable, "-P", "-m", "lab.wire", host.port]
+    command += [f"--delay={delay}", f"--jitter={jitter}", f"--loss={loss}"]
+    with subprocess.Popen(
+        ["ip", "netns", "exec", SWITCH, *command], stdout=subprocess.PIPE, text=True
+    ) as wire:
+        assert wire.stdout is not None  # noqa: S101 - it was asked for above
+        try:
+            if wire.stdout.readline().strip() != "ready":
+                raise LabError(f"the cable of {host.name} cannot be made a bad one")
+            yield
+        finally:
+            wire.terminate()
 
 
 def namespaces() -> list[str]:

@@ -1,0 +1,143 @@
+#!/usr/bin/python3
+"""Ansible module: a unit runs, and with what is in its files now. Needs only Python."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+from pathlib import Path
+
+DOCUMENTATION = """
+module: okome_service
+short_description: Starts a unit, and restarts it when its files are newer than what runs
+description: >-
+  By the times of files and not by what a playbook has changed: so that what a run which was
+  broken off had put there is heeded by the next one.
+options:
+  name: {description: The unit, type: str, required: true}
+  reads:
+    description: "Files it reads at its start; directories: all in them"
+    type: list
+    elements: path
+  reload: {description: Is a reload enough to have them read?, type: bool, default: false}
+  act: {description: "false: only look", type: bool, default: true}
+author: [OKOME]
+"""
+EXAMPLES = """
+- name: Run it
+  okome_service: {name: okome-broker-0.service, reads: [/etc/okome/inventory.yml]}
+"""
+RETURN = """
+stale: {description: Did it run with what was there before?, returned: always, type: bool}
+"""
+
+_FORMAT = "%a %Y-%m-%d %H:%M:%S.%f %Z"
+_PROPERTIES = (
+    "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "FragmentPath",
+    "DropInPaths", "ExecMainStartTimestamp", "StateChangeTimestamp",
+)  # fmt: skip
+
+
+def parse(text: str) -> dict[str, str]:
+    """What `systemctl show` prints."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def seconds(stamp: str) -> float:
+    """Of `Sat 2026-11-21 17:07:45.123456 UTC`, since 1970; 0 for none."""
+    if not stamp or stamp == "n/a":
+        return 0.0
+    moment = datetime.datetime.strptime(stamp, _FORMAT)
+    return moment.replace(tzinfo=datetime.UTC).timestamp()
+
+
+def newest(places: list[str]) -> float:
+    """When the last of the files was changed, seconds since 1970; 0 where there is none."""
+    times = [0.0]
+    for place in map(Path, places):
+        files = [place, *place.rglob("*")] if place.is_dir() else [place]
+        times += [file.stat().st_mtime for file in files if file.exists()]
+    return max(times)
+
+
+def is_stale(shown: dict[str, str], reads: list[str], reload: bool) -> bool:
+    """Does it run, with less than what is in the files now?"""
+    if shown["ActiveState"] not in ("active", "reloading", "activating"):
+        return False
+    since = seconds(shown["StateChangeTimestamp" if reload else "ExecMainStartTimestamp"])
+    described = [shown["FragmentPath"], *shown["DropInPaths"].split()]
+    # A unit's own description is heeded by nothing but a restart.
+    unit = newest([place for place in described if place])
+    return newest(reads) > since or unit > seconds(shown["ExecMainStartTimestamp"])
+
+
+def verb(shown: dict[str, str], stale: bool, reload: bool) -> str | None:
+    """What is to be done, as systemctl calls it; None for nothing."""
+    if shown["ActiveState"] not in ("active", "reloading", "activating"):
+        return "start"
+    if not stale:
+        return None
+    unit = newest([p for p in [shown["FragmentPath"], *shown["DropInPaths"].split()] if p])
+    begun = seconds(shown["ExecMainStartTimestamp"])
+    return "reload" if reload and unit <= begun else "restart"
+
+
+def _systemctl(*words: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    done = subprocess.run(
+        ["systemctl", *words], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            done.stderr.strip() or f"systemctl {words[0]} ended with {done.returncode}"
+        )
+    return done.stdout
+
+
+def _show(name: str) -> dict[str, str]:
+    return parse(_systemctl("show", "--timestamp=us+utc", f"-p{','.join(_PROPERTIES)}", name))
+
+
+def settle(name: str, reads: list[str], reload: bool, act: bool) -> tuple[bool, bool]:
+    """Makes it so. Returns whether something was done, and whether it was stale."""
+    shown = _show(name)
+    stale = is_stale(shown, reads, reload)
+    if not act:
+        return False, stale
+    if shown["NeedDaemonReload"] == "yes" or shown["LoadState"] != "loaded":
+        _systemctl("daemon-reload")
+        shown = _show(name)
+    changed = False
+    if shown["UnitFileState"] != "enabled":
+        _systemctl("enable", name)
+        changed = True
+    wanted = verb(shown, stale, reload)
+    if wanted is not None:
+        _systemctl(wanted, name)
+        changed = True
+    return changed, stale
+
+
+def main() -> None:
+    """As Ansible calls it."""
+    from ansible.module_utils.basic import AnsibleModule
+
+    arguments = {
+        "name": {"type": "str", "required": True},
+        "reads": {"type": "list", "elements": "path", "default": []},
+        "reload": {"type": "bool", "default": False},
+        "act": {"type": "bool", "default": True},
+    }
+    module = AnsibleModule(arguments, supports_check_mode=True)
+    asked = module.params
+    act = asked["act"] and not module.check_mode
+    try:
+        changed, stale = settle(asked["name"], asked["reads"], asked["reload"], act)
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        module.fail_json(msg=f"{asked['name']}: {error}")
+    module.exit_json(changed=changed or (module.check_mode and stale), stale=stale)
+
+
+if __name__ == "__main__":
+    main()
