@@ -14,7 +14,6 @@ from lab.drills import DRILLS, Drill, settle
 from lab.lab import ROOT, Lab
 from lab.shell import LabError
 
-RATE = 40.0
 # Of a client that comes back: it takes a connection for dead after that, and asks again.
 _NEAR_S = 0.5
 
@@ -45,7 +44,8 @@ def drill(lab: Lab, report: Callable[[str], None], keys: Iterable[str]) -> list[
 
 def _run(lab: Lab, each: Drill) -> dict[str, Any]:
     given = ["--inventory", str(lab.inventory), "--secrets", str(lab.secrets)]
-    given += [f"--tokens={int(each.seconds * RATE)}", f"--model={engine.MODEL}"]
+    given += [f"--tokens={int(each.seconds * each.rate)}", f"--rate={each.rate:g}"]
+    given += [f"--model={engine.MODEL}"]
     command = [sys.executable, "-P", "-m", "lab.watch", *given]
     command += [f"--timeout={each.seconds + 120}"]
     with subprocess.Popen(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lab import network
 from lab.lab import Lab
+from lab.plays import upgrade
 from lab.shell import LabError, run
 from lab.topology import CLIENT
 
@@ -29,7 +30,8 @@ class Drill:
 
     `home`: of the jobs that are hit, None where it is all. Bounds in seconds: the longest gap
     of those (`hit`), of the others beyond what engine and machine made themselves (`others`),
-    and of the VIP for new connections (`vip`). `end`: how every answer ends.
+    and of the VIP for new connections (`vip`). `end`: how every answer ends. `seconds` and `rate`: of
+    the answers that are read, whose tokens are limited; `long`: only where it is asked for.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Drill:
     others: float | None = None
     vip: float = 2.0
     seconds: float = 15.0
+    rate: float = 40.0
     end: str = "job_complete"
     long: bool = False
 
@@ -157,6 +160,12 @@ def _nft(lab: Lab, rules: str) -> None:
         raise LabError(f"nft: {done.stderr.strip()}")
 
 
+def _upgrade(lab: Lab) -> None:
+    said: list[str] = []
+    if upgrade(lab, said.append, None) != 0:
+        raise LabError("the upgrade failed")
+
+
 _OTHERS_S = 0.1
 DRILLS = (
     Drill("broker-kill", "a broker's process is killed",
@@ -181,7 +190,9 @@ DRILLS = (
     Drill("control-cable", f"the control plane is cut off for {_CONTROL_CUT_S:g} s",
           _cable("control", _CONTROL_CUT_S), _OTHERS_S, seconds=20.0),
     Drill("control-cable-long", f"the control plane is cut off for {_LONG_CUT_S / 60:g} min",
-          _cable("control", _LONG_CUT_S), _OTHERS_S, seconds=590.0, long=True),
+          _cable("control", _LONG_CUT_S), 0.3, seconds=595.0, rate=6.0, long=True),
+    Drill("upgrade", "every node is brought to another release, one at a time",
+          _upgrade, 1.0, seconds=260.0, rate=15.0, long=True),
     Drill("client-cable", "the client's cable: 20 ms more or less 10, and 1 % lost, each way",
           _bad_cable, 2.0, seconds=20.0),
     Drill("engine-cable", f"the core GPU host is cut off for {_ENGINE_CUT_S:g} s",

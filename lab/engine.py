@@ -3,7 +3,8 @@
 A host runs this file by itself, with the Python it has: so it needs nothing else. The answer to
 any prompt is `w1@T w2@T …`, `max_tokens` words of it, T the milliseconds of the machine's clock
 at which a word was sent (all hosts of the lab have one clock): a gap that a client sees can so
-be told from one that the engine made. What is to be continued goes on behind its last word.
+be told from one that the engine made. `rate=N` in the prompt asks for N words a second. What is
+to be continued goes on behind its last word.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 MODEL = "drill"
 # Of a word, behind its number.
 SENT = re.compile(r"w(\d+)@(\d+) ")
+_RATE = re.compile(r"rate=([0-9.]+)")
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
     b"Connection: close\r\n\r\n"
@@ -35,8 +37,9 @@ class Answer:
     """One completion."""
 
     def __init__(self, body: dict[str, Any], rate: float) -> None:
-        self._rate = rate
         messages = body["messages"]
+        wish = _RATE.search("".join(str(m["content"]) for m in messages if m["role"] == "user"))
+        self._rate = float(wish[1]) if wish else rate
         last = messages[-1]
         prefix = str(last["content"]) if last["role"] == "assistant" else ""
         continues = bool(prefix and body.get("continue_final_message"))

@@ -32,7 +32,7 @@ _PROBE_S = 0.5
 _FLOWS = 20
 _TICK_S = 0.01
 _LATE_S = 0.05
-_QUESTION = "Write a very long story about a lighthouse keeper. Do not stop."
+_QUESTION = "Write a very long story about a lighthouse keeper. Do not stop. (rate={})"
 
 
 async def main() -> int:
@@ -50,7 +50,7 @@ async def main() -> int:
     ) as http:
         model = options.model or cluster.role("core_gpu")[0].engines[0].model
         brokers = _brokers(cluster)
-        streams = [Stream(await _make(http, model, b, options.tokens)) for b in brokers]
+        streams = [Stream(await _make(http, model, broker, options)) for broker in brokers]
         flows = [asyncio.Event() for _ in streams]
         reading = [
             asyncio.create_task(_read(http, stream, flow))
@@ -75,8 +75,11 @@ def _brokers(cluster: Cluster) -> list[str]:
     return [f"http://{node.address}:{node.port}" for node in cluster.role("stream")]
 
 
-async def _make(http: httpx.AsyncClient, model: str, broker: str, tokens: int) -> str:
-    body = {"model": model, "prompt": _QUESTION, "max_tokens": tokens, "temperature": 1.0}
+async def _make(
+    http: httpx.AsyncClient, model: str, broker: str, options: argparse.Namespace
+) -> str:
+    prompt, tokens = _QUESTION.format(options.rate), options.tokens
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 1.0}
     answer = await http.post(f"{broker}/v1/jobs", json=body)
     answer.raise_for_status()
     return str(answer.json()["job_id"])
@@ -165,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--inventory", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=300, help="of each answer")
+    parser.add_argument("--rate", type=float, default=40, help="tokens a second that are asked for")
     parser.add_argument("--model", help="default: the first one of the inventory")
     parser.add_argument("--timeout", type=float, default=180, help="seconds")
     return parser

@@ -38,9 +38,10 @@ def lacking() -> str | None:
     return None
 
 
-def chat(url: str, token: str, certificate: bytes) -> str:
+def chat(url: str, token: str, certificate: bytes, ready_ms: float = _READY_MS) -> str:
     """Signs in at `url` by `token`, asks and waits for the end. `certificate` (PEM) is the only
-    one that is believed. Returns what was seen; raises OkomeError for anything amiss."""
+    one that is believed; `ready_ms`: within which the page is there, milliseconds. Returns what
+    was seen; raises OkomeError for anything amiss."""
     from playwright.sync_api import Error
 
     complaints: list[str] = []
@@ -48,7 +49,8 @@ def chat(url: str, token: str, certificate: bytes) -> str:
         with _page(certificate) as page:
             page.on("console", lambda said: _note(complaints, said.type, said.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(f"{url}/#enter={token}", timeout=_READY_MS)
+            page.set_default_timeout(ready_ms)
+            page.goto(f"{url}/#enter={token}")
             seen = _conversation(page)
     except Error as error:
         reason = str(error).splitlines()[0]
@@ -59,15 +61,13 @@ def chat(url: str, token: str, certificate: bytes) -> str:
 
 
 def _conversation(page: Page) -> str:
-    page.wait_for_function(
-        "() => document.querySelector('select, [role=combobox]')?.disabled === false",
-        timeout=_READY_MS,
-    )
+    # The models are there, so somebody is signed in.
+    page.wait_for_function("() => document.querySelector('select')?.disabled === false")
     question = page.get_by_role("textbox", name="Question")
     question.fill(_QUESTION)
     question.press("Enter")
     answer = page.get_by_role("article", name="Answer from").last
-    answer.wait_for(timeout=_READY_MS)
+    answer.wait_for()
     page.wait_for_function(
         "() => [...document.querySelectorAll('article[aria-busy]')]"
         ".every((each) => each.getAttribute('aria-busy') === 'false')",
