@@ -30,7 +30,7 @@ class Drill:
 
     `home`: of the jobs that are hit, None where it is all. Bounds in seconds: the longest gap
     of those (`hit`), of the others beyond what engine and machine made themselves (`others`),
-    and of the VIP for new connections (`vip`). `end`: how every answer ends. `seconds` and `rate`: of
+    and of the VIP for new connections (`vip`). `end`: how every answer ends. `seconds`, `rate`: of
     the answers that are read, whose tokens are limited; `long`: only where it is asked for.
     """
 

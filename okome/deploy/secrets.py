@@ -4,6 +4,7 @@
     authority/      certificate.pem, key.pem: the cluster's own authority
     nodes/NAME/     tls_cert, tls_key, tls_ca of a node; control.pem of an ingress
     ingress/        vip.pem: certificate and key by which clients know the VIP
+    operator/       what `okome user` and its like need: `--credentials` names this directory
 
 Each file may be encrypted by `ansible-vault`: Ansible decrypts it on its way to a node, and
 here it is left as it is. Only to make a certificate the authority's key must be readable.
@@ -110,6 +111,8 @@ def _certificates(cluster: Cluster, directory: Path, now: datetime.datetime) -> 
 
     make_private(directory / "nodes")
     make_private(directory / "ingress")
+    if _for_operator(directory, believed, issue, now):
+        yield "operator"
     for node in cluster.nodes:
         if node.role in _ROLES and _for_node(node, directory / "nodes", believed, issue, now):
             yield f"nodes/{node.name}"
@@ -117,6 +120,25 @@ def _certificates(cluster: Cluster, directory: Path, now: datetime.datetime) -> 
     if not _is_own(vip, believed, now) and not _keeps(vip, believed, names, now):
         write_secret(vip, b"".join(issue(names)))
         yield "ingress/vip.pem"
+
+
+def _for_operator(
+    directory: Path,
+    believed: bytes,
+    issue: Callable[[Names], tuple[bytes, bytes]],
+    now: datetime.datetime,
+) -> bool:
+    """Was a certificate made for whoever administers the cluster?"""
+    place, names = directory / "operator", Names("operator", role="okome:admin")
+    make_private(place)
+    write_if_other(place / "admin_key", (directory / "credentials/admin_key").read_bytes())
+    write_if_other(place / "tls_ca", believed)
+    if _keeps(place / "tls_cert", believed, names, now):
+        return False
+    cert, key = issue(names)
+    write_secret(place / "tls_key", key)
+    write_secret(place / "tls_cert", cert)
+    return True
 
 
 def _for_node(

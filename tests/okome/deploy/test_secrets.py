@@ -138,3 +138,15 @@ def test_an_authority_that_has_expired_is_told(tmp_path: Path) -> None:
     ensure_secrets(CLUSTER, tmp_path / "s", NOW)
     with pytest.raises(OkomeError, match="the authority has expired on 2036-11-18"):
         ensure_secrets(CLUSTER, tmp_path / "s", NOW + datetime.timedelta(days=4000))
+
+
+def test_the_operator_may_administer(tmp_path: Path) -> None:
+    made = ensure_secrets(CLUSTER, tmp_path / "s", NOW)
+    place = tmp_path / "s/operator"
+    certificate = x509.load_pem_x509_certificate((place / "tls_cert").read_bytes())
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    uris = alternative.value.get_values_for_type(x509.UniformResourceIdentifier)
+
+    assert "operator" in made
+    assert roles_of({"subjectAltName": [("URI", uri) for uri in uris]}) == {"admin"}
+    assert (place / "admin_key").read_bytes() == (tmp_path / "s/credentials/admin_key").read_bytes()
