@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from inventory.load import InventoryError
+from lab import proofs
 from lab.ci import ci
 from lab.drill import drill
 from lab.drills import DRILLS, QUICK
@@ -102,8 +103,14 @@ def _drill(lab: Lab, options: argparse.Namespace) -> int:
     return 1 if any(result["faults"] for result in results) else 0
 
 
+def _proof(lab: Lab, options: argparse.Namespace) -> int:
+    lab.require()
+    proofs.PROOFS[options.name](lab, _report)
+    return 0
+
+
 def _ci(lab: Lab, options: argparse.Namespace) -> int:
-    return ci(lab, _report, options.or_skip)
+    return ci(lab, _report, options.or_skip, options.whole)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     plays.add_argument("playbook", metavar="NAME", help="site, verify, backup …")
     whole = add("ci", _ci, "all of it from nothing, with a few drills, and down again")
     whole.add_argument("--or-skip", action="store_true", help="well, where no lab can be")
+    proof = add("prove", _proof, "one thing that takes the cluster apart and puts it together")
+    proof.add_argument("name", choices=proofs.PROOFS)
+    whole.add_argument("--whole", action="store_true", help="with every proof: some more minutes")
     ssh = add("ssh", _ssh, "a shell on a host, or one command there")
     ssh.add_argument("host")
     ssh.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")

@@ -17,6 +17,7 @@ from lab.drill import drill
 from lab.drills import QUICK
 from lab.lab import PROGRAMS, ROOT, Lab
 from lab.plays import Report, bundle, play, play_unchanged
+from lab.proofs import PROOFS
 from lab.shell import LabError, run, succeeds
 from lab.topology import PREFIX
 from lab.tree import is_there, mirror
@@ -24,15 +25,16 @@ from lab.tree import is_there, mirror
 _BEGUN_S = 60.0
 
 
-def ci(lab: Lab, report: Report, or_skip: bool) -> int:
-    """Runs it. Returns 0 when all is well, or, with `or_skip`, where there can be no lab."""
+def ci(lab: Lab, report: Report, or_skip: bool, whole: bool) -> int:
+    """Runs it, with every proof where `whole`. Returns 0 when all is well, or, with `or_skip`,
+    where there can be no lab."""
     reason = impossible(lab.cache)
     if reason is not None:
         report(f"{'skipped' if or_skip else 'not possible'}: {reason}")
         return 0 if or_skip else 1
     began = time.monotonic()
     try:
-        for step in _STEPS:
+        for step in (*_STEPS, *(PROOFS.values() if whole else ())):
             started = time.monotonic()
             report(f"=== {step.__doc__}")
             step(lab, report)

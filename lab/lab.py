@@ -130,20 +130,37 @@ class Lab:
         with ThreadPoolExecutor(len(hosts)) as pool:
             list(pool.map(self._wait_up, hosts))
 
+    def replace(self, host: Host) -> None:
+        """A new machine in the place of a host, as bare as `up` leaves it. Raises LabError."""
+        self.machines.power_off(host)
+        self.machines.wipe(host)
+        self._install(host)
+        self._know_hosts()
+        self.machines.power_on(host)
+        # The connections that Ansible keeps open lead to the machine of before.
+        shutil.rmtree(self.ansible_home, ignore_errors=True)
+        self.wait_up([host])
+
+    def _install(self, host: Host) -> None:
+        names = topology.hosts_file(self.hosts)
+        self.machines.install(host, names, (STATE / "key").with_suffix(".pub"))
+        if host.name == self.cluster.role("core_gpu")[0].name:
+            self.machines.install_engine(host)
+
+    def _know_hosts(self) -> None:
+        keys = "".join(map(self.machines.host_key, self.hosts))
+        (STATE / "known_hosts").write_text(keys, encoding="ascii")
+
     def _make(self) -> None:
         STATE.mkdir(mode=0o700)
-        key = STATE / "key"
+        key, known = STATE / "key", STATE / "known_hosts"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(key))
-        names = topology.hosts_file(self.hosts)
         network.make_switch()
         for host in self.hosts:
             network.connect(host)
-            self.machines.install(host, names, key.with_suffix(".pub"))
-            if host.name == self.cluster.role("core_gpu")[0].name:
-                self.machines.install_engine(host)
+            self._install(host)
             self.machines.boot(host)
-        known = STATE / "known_hosts"
-        known.write_text("".join(map(self.machines.host_key, self.hosts)), encoding="ascii")
+        self._know_hosts()
         self.inventory.write_text(yaml.safe_dump(self._inventory, sort_keys=False), "utf-8")
         config = topology.ssh_config(self.hosts, str(key), str(known))
         self.ssh_config.write_text(config, encoding="utf-8")

@@ -128,6 +128,13 @@ class Machines:
         network.cut(host)
         kill_group(host.name)
 
+    def wipe(self, host: Host) -> None:
+        """What a host that is off has on its disk is gone; `install` makes it another machine."""
+        place = self._state / host.name
+        _unmount(place / "root")
+        for part in ("upper", "work", "root"):
+            shutil.rmtree(place / part)
+
     def power_on(self, host: Host) -> None:
         """Boots a host that was powered off, with the disk that it had."""
         network.address(host)
@@ -156,16 +163,20 @@ def remove_all(state: Path, names: list[str]) -> None:
     mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     for mount in reversed([Path(line.split()[1]) for line in mounts]):
         if mount.is_relative_to(state):
-            # By what nspawn locks a directory: it leaves the file behind when it is killed.
-            root = mount.stat()
-            (_NSPAWN / "locks" / f"inode-{root.st_dev}:{root.st_ino}").unlink(missing_ok=True)
-            run("umount", str(mount))
+            _unmount(mount)
     for group in sorted(_groups(""), reverse=True):
         group.rmdir()
     for name in names:
         shutil.rmtree(_NSPAWN / "propagate" / name, ignore_errors=True)
         (_NSPAWN / "locks" / name).unlink(missing_ok=True)
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _unmount(mount: Path) -> None:
+    # By what nspawn locks a directory: it leaves the file behind when it is killed.
+    root = mount.stat()
+    (_NSPAWN / "locks" / f"inode-{root.st_dev}:{root.st_ino}").unlink(missing_ok=True)
+    run("umount", str(mount))
 
 
 def leftovers(state: Path, names: list[str]) -> list[str]:

@@ -37,9 +37,10 @@ def program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def play(lab: Lab, name: str, report: Report, *words: str) -> int:
-    """Plays `playbooks/NAME.yml`; returns Ansible's exit status."""
-    return _play(lab, name, report, *words)[0]
+def play(lab: Lab, name: str, report: Report, *words: str, until: str | None = None) -> int:
+    """Plays `playbooks/NAME.yml`; returns Ansible's exit status. With `until` it is killed at
+    the first line that begins so."""
+    return _play(lab, name, report, *words, until=until)[0]
 
 
 def play_unchanged(lab: Lab, name: str, report: Report) -> None:
@@ -74,7 +75,9 @@ def _renamed_bundle(place: Path) -> str:
     return str(described["release"])
 
 
-def _play(lab: Lab, name: str, report: Report, *words: str) -> tuple[int, list[str]]:
+def _play(
+    lab: Lab, name: str, report: Report, *words: str, until: str | None = None
+) -> tuple[int, list[str]]:
     """The exit status, and `HOST (N)` for every host where something changed."""
     began = time.monotonic()
     command = lab.outside(
@@ -93,6 +96,8 @@ def _play(lab: Lab, name: str, report: Report, *words: str) -> tuple[int, list[s
         for line in playing.stdout:
             print(line, end="", flush=True)
             match = _CHANGED.match(line)
+            if until is not None and line.startswith(until):
+                playing.kill()
             if match and match[2] != "0":
                 changed.append(f"{match[1]} ({match[2]})")
     report(f"playbooks/{name}.yml took {time.monotonic() - began:.1f} s")
