@@ -16,6 +16,7 @@ from lab import network
 from lab.drill import drill
 from lab.drills import QUICK
 from lab.lab import PROGRAMS, ROOT, Lab
+from lab.machine import may_group
 from lab.plays import Report, bundle, play, play_unchanged
 from lab.proofs import PROOFS
 from lab.shell import LabError, run, succeeds
@@ -56,6 +57,8 @@ def impossible(cache: Path) -> str | None:
         return "this machine's apt has no source of the hosts' Debian"
     if not _may_namespaces():
         return "network namespaces cannot be made here (a container without the rights for it?)"
+    if not may_group():
+        return "control groups cannot be made here (a container without the rights for it?)"
     if not _may_mount():
         return "overlays cannot be mounted here (a container without the rights for it?)"
     return None

@@ -179,6 +179,18 @@ def _unmount(mount: Path) -> None:
     run("umount", str(mount))
 
 
+def may_group() -> bool:
+    """May cgroups be made here?"""
+    for hierarchy in _hierarchies():
+        probe = hierarchy / f"{PREFIX}-probe"
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError:
+            return False
+    return bool(_hierarchies())
+
+
 def leftovers(state: Path, names: list[str]) -> list[str]:
     """What there is of hosts: processes, mounts, cgroups, files."""
     found = [f"process {pid}" for group in _groups("") for pid in _members(group)]
