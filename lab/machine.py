@@ -179,6 +179,13 @@ def _unmount(mount: Path) -> None:
     run("umount", str(mount))
 
 
+def memory_available() -> int:
+    """Bytes that processes may still have."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    (found,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    return int(found) << 10
+
+
 def may_group() -> bool:
     """May cgroups be made here?"""
     for hierarchy in _hierarchies():
