@@ -143,7 +143,7 @@ def _redis_partition(lab: Lab) -> None:
         f'{side} "lo" accept; tcp dport {_REDIS} drop; tcp sport {_REDIS} drop; }}'
         for hook, side in (("input", "iifname"), ("output", "oifname"))
     ]
-    _nft(lab, f"table inet {_TABLE} {{ {' '.join(hooks)} }}")
+    _nft(lab, "\n".join((f"table inet {_TABLE} {{", *hooks, "}")))
 
 
 def _redis_joined(lab: Lab) -> None:

@@ -34,6 +34,7 @@ class Stream:
     connections: int = 0
     repeated: int = 0
     notices: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
 
     @property
     def cursor(self) -> int:
@@ -43,6 +44,10 @@ class Stream:
     def take(self, now: float, block: list[str]) -> None:
         """One event, as its lines."""
         fields = dict(line.split(": ", 1) for line in block if ": " in line)
+        if "id" not in fields or "data" not in fields:
+            # Never seen without a fault: so it is told, and the answer counts as it stands.
+            self.strange.append(" | ".join(block)[:200])
+            return
         seq, data = int(fields["id"]), json.loads(fields["data"])
         if seq <= self.cursor:
             self.repeated += 1
@@ -70,6 +75,7 @@ class Stream:
             "end": self.end,
             "connections": self.connections,
             "notices": self.notices,
+            "strange": self.strange,
             "gap_max_s": round(lengths[-1], 3) if lengths else None,
             "gap_p50_s": round(lengths[len(lengths) // 2], 3) if lengths else None,
             "gaps": [_gap(a, b) for a, b in pairwise(self.events) if b.at - a.at > GAP_S],
