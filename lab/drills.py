@@ -22,6 +22,7 @@ _ENGINE_CUT_S = 4.0
 _BAD_S = 12.0
 _TABLE = "okome_lab_drill"
 _REDIS = "{6379-6381, 16379-16381}"
+_BUS = "{16379-16381}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,15 @@ def _redis_up(lab: Lab) -> None:
 
 
 def _redis_partition(lab: Lab) -> None:
-    """The node goes on, and reaches its own Redis; nobody else does, and it nobody's."""
+    """The node's own processes of the log reach nobody, and only the node reaches them; its
+    broker reaches those of the others."""
     hooks = [
         f"chain {hook} {{ type filter hook {hook} priority -300; "
-        f'{side} "lo" accept; tcp dport {_REDIS} drop; tcp sport {_REDIS} drop; }}'
-        for hook, side in (("input", "iifname"), ("output", "oifname"))
+        f'{side} "lo" accept; tcp {own} {_REDIS} drop; tcp {other} {_BUS} drop; }}'
+        for hook, side, own, other in (
+            ("input", "iifname", "dport", "sport"),
+            ("output", "oifname", "sport", "dport"),
+        )
     ]
     _nft(lab, "\n".join((f"table inet {_TABLE} {{", *hooks, "}")))
 

@@ -30,6 +30,8 @@ except urllib.error.HTTPError as error:
     print(error.code)
 """
 _TRIES = 30
+# Of the lab, and how it looks.
+_NOT_OURS = ("sshd:", "okome-drill", "/srv/lab/")
 
 
 def rolling_upgrade(lab: Lab, report: Report) -> None:
@@ -100,9 +102,12 @@ def taken_down(lab: Lab, report: Report) -> None:
         "/etc/systemd/system/okome-* 2>/dev/null | grep -v okome-drill; "
         "ps -eo args | grep -E '[o]kome|[h]aproxy|[k]eepalived|[r]edis-server'; true"
     )
+    for node in lab.cluster.role("ingress"):
+        if run(*lab.ssh(node.name, f"ip -o addr show to {lab.cluster.vip}")):
+            raise LabError(f"{node.name} still has the VIP")
     for node in lab.cluster.nodes:
-        said = [line for line in run(*lab.ssh(node.name, left)).splitlines()
-                if "okome-drill" not in line and "/srv/lab/" not in line]  # fmt: skip
+        lines = run(*lab.ssh(node.name, left)).splitlines()
+        said = [line for line in lines if not any(word in line for word in _NOT_OURS)]
         if said and node.role != "cache":
             raise LabError(f"{node.name} still has {'; '.join(said)}")
 

@@ -45,7 +45,9 @@ class Stream:
         """One event, as its lines."""
         fields = dict(line.split(": ", 1) for line in block if ": " in line)
         if "id" not in fields or "data" not in fields:
-            # Never seen without a fault: so it is told, and the answer counts as it stands.
+            # An end that no log could take has no place in it, so it comes without an id.
+            if "event" in fields and fields["event"].startswith("job_"):
+                self.end = f"{fields['event']} {json.loads(fields['data']).get('code', '')}"
             self.strange.append(" | ".join(block)[:200])
             return
         seq, data = int(fields["id"]), json.loads(fields["data"])

@@ -15,8 +15,11 @@ if [ -e /etc/systemd/system/haproxy.service.d/okome.conf ]; then theirs="haproxy
 if [ -e /usr/local/lib/okome/check-ingress ]; then theirs="keepalived.service $theirs"; fi
 for unit in $theirs $ours; do
     echo "unit $unit"
-    # At once: a broker would wait for those who cannot come back.
-    systemctl kill --signal=KILL "$unit" 2>/dev/null || true
+    # At once: a broker would wait for those who cannot come back. Not keepalived, which takes
+    # the VIP off the interface as it ends.
+    case $unit in
+        okome-*) systemctl kill --signal=KILL "$unit" 2>/dev/null || true ;;
+    esac
     systemctl disable --quiet --now "$unit" 2>/dev/null || true
 done
 
