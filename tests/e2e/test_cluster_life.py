@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.cluster
 
-ROLES = {"ingress", "stream", "control", "core_gpu", "redis", "cache"}
+ROLES = {"ingress", "stream", "control", "core_gpu", "redis", "cache", "observability"}
 
 
 def test_status_says_what_scripts_rely_on(cluster: Cluster) -> None:

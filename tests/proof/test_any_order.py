@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stream_broker import engine_run, followers, multiplex, running, serving
+from stream_broker import engine_run, followers, job_parts, multiplex, serving
 from stream_broker.log import stores, tail, writer
 from tests.proof.forms import Alone, Replicated, Shared
 from tests.proof.world import JOBS, VIEWERS, World
@@ -44,7 +44,7 @@ QUICK = {
     (engine_run, "_LOG_RETRY_S"): 0.01,
     (serving, "_LOG_RETRY_S"): 0.01,
     (multiplex, "_LOG_RETRY_S"): 0.01,
-    (running, "WINDOW_BYTES"): 2048,
+    (job_parts, "WINDOW_BYTES"): 2048,
     (followers, "WINDOW_BYTES"): 2048,
 }
 
