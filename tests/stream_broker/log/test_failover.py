@@ -306,12 +306,12 @@ async def test_an_append_sent_again_after_a_failover_writes_nothing_twice(
     await asyncio.to_thread(wounded.wait_promoted, NODE)
     batch = [append(tokens(4, 7))]
 
-    async def stored() -> bool:
+    async def answered() -> list[Outcome] | None:
         with suppress(LogUnavailable):
-            return await replicated_log.append(batch) == ["stored"]
-        return False
+            return await replicated_log.append(batch)
+        return None
 
-    await eventually_async(stored, FAILOVER_S)
+    assert await eventually_async(answered, FAILOVER_S) == ["stored"]
     assert await replicated_log.append([append([*tokens(6, 7), complete(8)])]) == ["stored"]
     assert await replicated_log.read(JOB, 0, MUCH) == [*tokens(1, 7), complete(8)]
     assert home_of(JOB) == Home(3, 0)
