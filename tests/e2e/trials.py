@@ -59,7 +59,9 @@ class Kind:
         return self.engine != "tensorflow"
 
 
-_TOKENS = ({"prompt": STORY, "max_tokens": 24}, {"prompt": STORY, "max_tokens": 1500})
+# Without chance in it the small model repeats itself for ever; with some it may come to an end.
+_ENDLESS = {"prompt": STORY, "max_tokens": 1500, "temperature": 0}
+_TOKENS = ({"prompt": STORY, "max_tokens": 24}, _ENDLESS)
 _SHOTS = ({"prompt": '["held"]'}, {"prompt": '["held"]'})
 # Of two engines of a kind one beginning in two leads to either.
 _BEGINNINGS = 20

@@ -62,7 +62,9 @@ class Front:
     """The routes, over one engine."""
 
     def __init__(self, engine_url: str) -> None:
-        self.http = httpx.AsyncClient(base_url=engine_url, timeout=600)
+        # llama.cpp closes a connection after a stream although it promises to keep it.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.AsyncClient(base_url=engine_url, timeout=600, limits=alone)
         self.cold: set[str] = set()
 
     async def names(self) -> list[str]:
