@@ -24,6 +24,8 @@ _PAUSE_S = 0.2
 PATIENCE_S = 30.0
 # Redis gives a manual failover five seconds.
 _FAILOVER_S = 6.0
+# What an election takes, twice over: one that may not stand is let in after that.
+_ELECTION_S = 5.0
 # How often a cluster that is as it should be is looked at.
 TEND_EVERY_S = 2.0
 
@@ -118,6 +120,7 @@ class RedisCluster:
             offset=_offset(replication),
             in_sync="master_link_status:up" in replication
             and "master_sync_in_progress:0" in replication,
+            streamed=_streamed(replication),
         )
 
     async def _carry_out(self, steps: list[Step]) -> list[Step]:
@@ -134,6 +137,8 @@ class RedisCluster:
     def _is_due(self, step: Step, now: float) -> bool:
         """A failover that is asked for again begins anew, and writers wait all the while."""
         if step.gives_up_data and now - self._wanted[step] < self._patience:
+            return False
+        if step.late and now - self._wanted[step] < _ELECTION_S:
             return False
         if not step.takes_time:
             return True
@@ -155,6 +160,12 @@ class RedisCluster:
 def _offset(replication: str) -> int:
     found = re.search(r"^slave_repl_offset:(\d+)", replication, re.MULTILINE)
     return int(found[1]) if found else 0
+
+
+def _streamed(replication: str) -> bool:
+    """A replica drops its backlog with a whole synchronisation, and then fills it with what
+    is streamed to it (Redis 7.0)."""
+    return re.search(r"^repl_backlog_histlen:[1-9]", replication, re.MULTILINE) is not None
 
 
 def _client(store: LogStore, password: str) -> Redis:

@@ -94,10 +94,12 @@ timeout 0
 
 # `bind-source-addr`: on loopback addresses the processes never meet without it.
 # Full coverage is not required: the death of one node's log must not take the others'.
-# Replicas stay where the inventory puts them, and all may be promoted alike.
+# Replicas stay where the inventory puts them, and all are promoted alike, once `okome redis tend`
+# has seen that they follow their primary.
 # Synchronised at once and without files, for nodes with SD cards; the backlog bridges a
 # replica's short absence. What is left of a synchronisation must go: a later start would
 # load it, and take up a log that is long out of date (measured).
+# A primary that has nothing to say pings its replicas each second: by that they are seen to follow.
 _CLUSTER = """\
 bind-source-addr {address}
 cluster-enabled yes
@@ -106,12 +108,14 @@ cluster-announce-ip {address}
 cluster-node-timeout {timeout}
 cluster-require-full-coverage no
 cluster-allow-replica-migration no
+cluster-replica-no-failover yes
 replica-priority 100
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-diskless-load on-empty-db
 rdb-del-sync-files yes
 repl-backlog-size 16mb
+repl-ping-replica-period 1
 """
 
 

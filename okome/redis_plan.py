@@ -19,18 +19,25 @@ class View:
     """What one process says.
 
     `in_sync`: as a replica, it follows its primary closely; `offset`: how much it has taken
-    over from a primary since it was started, 0 for nothing.
+    over from a primary since it was started, 0 for nothing. `streamed`: as a replica, it has
+    taken something of the stream since it was synchronised as a whole.
     """
 
     members: tuple[Member, ...]
     state_ok: bool
     in_sync: bool
     offset: int = 0
+    streamed: bool = False
 
     @property
     def myself(self) -> Member:
         """The process itself."""
         return next(member for member in self.members if member.myself)
+
+    @property
+    def may_be_promoted(self) -> bool:
+        """May it stand for election when its primary dies? Redis flags those that may not."""
+        return "nofailover" not in self.myself.flags
 
 
 Views = Mapping[str, View]
@@ -38,10 +45,14 @@ Views = Mapping[str, View]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command for the process `at` (`address:port`)."""
+    """A command for the process `at` (`address:port`).
+
+    `late`: it is only right if nothing better happens by itself within some seconds.
+    """
 
     at: str
     words: tuple[str | int, ...]
+    late: bool = False
 
     @property
     def takes_time(self) -> bool:
@@ -60,6 +71,7 @@ def next_steps(cluster: Cluster, views: Views) -> list[Step]:
     steps = [step for store in stores for step in _introduce(store, stores, views)]
     for store in stores:
         steps += _place(cluster, store, views)
+        steps += _leave(store, views)
     return steps
 
 
@@ -78,6 +90,8 @@ def lacking(cluster: Cluster, views: Views) -> list[str]:
                 reasons.append(f"{store.name} does not have the slots of its node")
             elif not store.primary and not (holder and _follows(view, views.get(holder.name))):
                 reasons.append(f"{store.name} is not in sync with its primary")
+            elif not store.primary and not view.may_be_promoted:
+                reasons.append(f"{store.name} may not yet be promoted")
     return reasons
 
 
@@ -137,6 +151,38 @@ def _place(cluster: Cluster, store: LogStore, views: Views) -> list[Step]:
         return [Step(store.name, ("CLUSTER", "FAILOVER", "TAKEOVER"))] if lost else []
     knows = any(member.id == holder.id for member in views[store.name].members)
     return [Step(store.name, ("CLUSTER", "REPLICATE", holder.id))] if knows else []
+
+
+def _leave(store: LogStore, views: Views) -> list[Step]:
+    """Who may be elected when its primary dies: nobody who has not been seen to follow it.
+
+    One that has just come back may still believe that its primary is down, and is ahead of the
+    others with its candidacy; and it gets the stream up to a second after its synchronisation,
+    although it counts as online (measured: acknowledged entries were gone). A primary loses the
+    right, for the day on which it comes back as a replica.
+    """
+    view = views[store.name]
+    myself = view.myself
+    if myself.slots:
+        return [_set_leave(store, given=False)] if view.may_be_promoted else []
+    if view.may_be_promoted or myself.master is None:
+        return []
+    primary = next((v for v in views.values() if v.myself.id == myself.master), None)
+    if primary is None:
+        lost = bool(view.offset) and not _may_anybody_replace(myself.master, views)
+        return [_set_leave(store, given=True, late=True)] if lost else []
+    follows = _follows(view, primary) and view.streamed
+    return [_set_leave(store, given=True)] if follows else []
+
+
+def _set_leave(store: LogStore, *, given: bool, late: bool = False) -> Step:
+    value = "no" if given else "yes"
+    return Step(store.name, ("CONFIG", "SET", "cluster-replica-no-failover", value), late)
+
+
+def _may_anybody_replace(primary: str, views: Views) -> bool:
+    replicas = (view for view in views.values() if view.myself.master == primary)
+    return any(view.may_be_promoted for view in replicas)
 
 
 def _data_left(holder: Member, views: Views) -> bool:

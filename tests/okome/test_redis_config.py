@@ -55,12 +55,14 @@ def test_a_member_of_the_cluster_is_told_all_that_the_design_names(tmp_path: Pat
         "cluster-node-timeout": "1000",
         "cluster-require-full-coverage": "no",
         "cluster-allow-replica-migration": "no",
+        "cluster-replica-no-failover": "yes",
         "replica-priority": "100",
         "repl-diskless-sync": "yes",
         "repl-diskless-sync-delay": "0",
         "repl-diskless-load": "on-empty-db",
         "rdb-del-sync-files": "yes",
         "repl-backlog-size": "16mb",
+        "repl-ping-replica-period": "1",
     }
 
 

@@ -37,6 +37,11 @@ def member(store: LogStore, *flags: str, **changes: object) -> Member:
 Views = dict[str, View]
 
 
+def own_flags(found: Member) -> frozenset[str]:
+    """Primaries may not be promoted, replicas that follow may."""
+    return frozenset({"myself", "nofailover"} if found.slots else {"myself"})
+
+
 def views(**changes: dict[str, object]) -> Views:
     """A formed cluster; `changes` by `address:port` are what is otherwise, for all to see."""
     of = changes.get("of", {})
@@ -44,7 +49,7 @@ def views(**changes: dict[str, object]) -> Views:
     return {
         name: View(
             tuple(
-                replace(m, flags=frozenset({"myself"} if m is known[name] else ()))
+                replace(m, flags=own_flags(m) if m is known[name] else frozenset())
                 for m in known.values()
             ),
             state_ok=True,
@@ -131,7 +136,7 @@ def test_a_home_whose_data_is_lost_takes_its_slots_all_the_same() -> None:
 def test_slots_that_one_still_believes_to_have_are_not_taken_for_its_own() -> None:
     found = views(of=replaced())  # type: ignore[arg-type]
     primary = process(HOME, primary=True)
-    stale = member(primary, "myself")
+    stale = member(primary, "myself", "nofailover")
     others = tuple(m for m in found[primary.name].members if not m.myself)
     found[primary.name] = View((stale, *others), state_ok=True, in_sync=False)
     assert next_steps(CLUSTER, found) == []
@@ -166,6 +171,45 @@ def test_who_does_not_answer_is_named_and_not_told_anything() -> None:
     del found["127.86.0.43:6379"]
     assert next_steps(CLUSTER, found) == []
     assert lacking(CLUSTER, found)[0] == "127.86.0.43:6379 does not answer"
+
+
+def leave(store: LogStore, *, given: bool, late: bool = False) -> Step:
+    value = "no" if given else "yes"
+    return Step(store.name, ("CONFIG", "SET", "cluster-replica-no-failover", value), late)
+
+
+def with_flags(found: Views, store: LogStore, *flags: str, **changes: object) -> Views:
+    """The process has these flags by its own account."""
+    view = found[store.name]
+    own = (replace(m, flags=frozenset({"myself", *flags})) if m.myself else m for m in view.members)
+    return found | {store.name: replace(view, members=tuple(own), **changes)}  # type: ignore[arg-type]
+
+
+def test_a_replica_may_be_promoted_once_its_primary_streams_to_it() -> None:
+    replica = process(HOME, primary=False)
+    found = with_flags(views(), replica, "nofailover", in_sync=False)
+    assert next_steps(CLUSTER, found) == []
+    found = with_flags(found, replica, "nofailover", in_sync=True)
+    assert next_steps(CLUSTER, found) == []
+    assert lacking(CLUSTER, found) == [f"{replica.name} may not yet be promoted"]
+    found = with_flags(found, replica, "nofailover", streamed=True)
+    assert next_steps(CLUSTER, found) == [leave(replica, given=True)]
+
+
+def test_a_primary_loses_the_right_for_the_day_on_which_it_is_a_replica() -> None:
+    primary = process(HOME, primary=True)
+    assert next_steps(CLUSTER, with_flags(views(), primary)) == [leave(primary, given=False)]
+
+
+def test_one_that_was_not_seen_to_follow_stands_when_nobody_else_is_left() -> None:
+    primary, replica = process(HOME, primary=True), process(HOME, primary=False)
+    (other,) = (s for s in STORES.values() if s.home == HOME and s not in (primary, replica))
+    found = with_flags(without(primary, views(), offset=9), replica, "nofailover")
+    assert next_steps(CLUSTER, found) == []
+    del found[other.name]
+    assert next_steps(CLUSTER, found) == [leave(replica, given=True, late=True)]
+    found[replica.name] = replace(found[replica.name], offset=0)
+    assert next_steps(CLUSTER, found) == []
 
 
 def without(store: LogStore, found: Views, offset: int) -> Views:

@@ -14,7 +14,7 @@ import redis
 
 from inventory.load import LOCAL, load_cluster
 from inventory.members import Member, owner, parse_members
-from inventory.model import Cluster, LogStore, Node
+from inventory.model import Cluster, LogStore
 from okome.redis_cluster import RedisCluster
 from okome.redis_config import render
 from tests.support.eventually import eventually
@@ -109,17 +109,6 @@ class ClusterServers:
             else:
                 process.send_signal(signal.SIGCONT)
         self.form()
-        for node in self.cluster.role("stream"):
-            self._await_streamed(node)
-
-    def _await_streamed(self, node: Node) -> None:
-        """Until both replicas have what is written now: one that came back gets no stream for
-        up to a second more (Redis begins it with the first acknowledgement)."""
-        home = self.home(node.name)
-        with redis.Redis(host=home.address, port=home.port, socket_timeout=10) as client:
-            client.set(f"{{{node.log_tags[0]}}}mended", 1, px=1)
-            have = client.wait(2, 5000)
-        assert have == 2, f"{home.name} has {have} replicas that follow"
 
     def stop(self) -> None:
         """Ends all."""

@@ -169,6 +169,40 @@ async def test_a_node_that_dies_takes_nothing_of_the_others(wounded: ClusterServ
         assert [streams[number].outcome for number in NODES] == [None] * 4
 
 
+async def test_a_replica_that_nobody_has_seen_follow_is_not_promoted(
+    wounded: ClusterServers,
+) -> None:
+    """It came back a moment before its primary dies, and may not have what was acknowledged."""
+    returned, other = wounded.replicas(NODE)
+    async with streaming(wounded) as streams:
+        await asyncio.to_thread(wounded.kill, returned)
+        await streams[3].more()
+        wounded.start_one(returned)
+        await eventually_async(lambda: b"master_link_status:up" in wounded.info(returned))
+        wounded.kill(wounded.home(NODE))
+        assert await asyncio.to_thread(wounded.wait_promoted, NODE) == other
+        await streams[3].more()
+        assert streams[3].outcome is None
+
+
+async def test_one_that_nobody_saw_follow_is_promoted_when_nobody_else_can_be(
+    wounded: ClusterServers,
+) -> None:
+    returned, other = wounded.replicas(NODE)
+    async with streaming(wounded) as streams:
+        for replica in (returned, other):
+            await asyncio.to_thread(wounded.kill, replica)
+        wounded.start_one(returned)
+        await streams[3].more()
+        wounded.kill(wounded.home(NODE))
+        tending = asyncio.create_task(wounded.tend())
+        assert await asyncio.to_thread(wounded.wait_promoted, NODE) == returned
+        wounded.start_one(other)
+        await streams[3].more()
+        assert streams[3].outcome is None
+        await end([tending])
+
+
 async def test_a_primary_that_hangs_is_replaced_and_not_heard_again(
     wounded: ClusterServers,
 ) -> None:
