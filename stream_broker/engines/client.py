@@ -20,6 +20,7 @@ from stream_broker.engines.dial import dial
 from stream_broker.engines.dialects import dialect_for
 from stream_broker.engines.origin import Origin, origin_of
 from stream_broker.engines.pool import IdlePool
+from stream_broker.engines.presence import Presence
 from stream_broker.engines.stream import EngineSink, EngineStream
 from stream_broker.measures import Hearing
 
@@ -65,6 +66,7 @@ class EngineClient:
         self._cut: dict[EngineConnection, float] = {}
         self._all_gone = asyncio.Event()
         self._alarms = Alarms()
+        self._presence = Presence(connect_timeout)
         self._closed = False
 
     async def start(
@@ -109,6 +111,7 @@ class EngineClient:
         for stream in list(self._streams):
             stream.close()
         self._alarms.close()
+        await self._presence.aclose()
         for connection in self._pool.clear():
             connection.abort()
         if self._sweep is not None:
@@ -138,6 +141,10 @@ class EngineClient:
     def cutting(self, connection: EngineConnection) -> None:
         """Measures from now on until the connection is gone."""
         self._cut[connection] = self._clock()
+
+    def doubt(self, stream: EngineStream) -> None:
+        """Asks whether the stream's engine still takes connections."""
+        self._presence.doubt(self._streams[stream], stream.gone)
 
     async def _dial(self, stream: EngineStream) -> None:
         origin = self._streams[stream]

@@ -131,6 +131,10 @@ class EngineConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def lose(self) -> None:
+        """The engine is dead, although its machine keeps the connection open."""
+        self._cut(complete=False)
+
     # For asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -30,15 +30,19 @@ async def dial(
 
     `tls` in place of the machine's own authorities, where the origin has TLS.
     """
+    sock = await connect(origin, receive_buffer)
+    return await _wrap(asyncio.get_running_loop(), sock, origin, make, tls)
+
+
+async def connect(origin: Origin, receive_buffer: int | None = None) -> socket.socket:
+    """A connection to the first address that answers. Raises OSError or UnicodeError."""
     loop = asyncio.get_running_loop()
     refused: OSError | None = None
     for family, kind, number, _, address in await _resolve(loop, origin):
         try:
-            sock = await _connect(loop, (family, kind, number), address, receive_buffer)
+            return await _connect(loop, (family, kind, number), address, receive_buffer)
         except OSError as error:
             refused = error
-            continue
-        return await _wrap(loop, sock, origin, make, tls)
     raise refused or OSError("no address")
 
 
@@ -67,15 +71,16 @@ async def _connect(
     loop: asyncio.AbstractEventLoop,
     kind: tuple[int, int, int],
     address: tuple[Any, ...],
-    receive_buffer: int,
+    receive_buffer: int | None,
 ) -> socket.socket:
     sock = socket.socket(*kind)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Before connect, for it sets the window; small, for a socket that can hold
-        # megabytes is drained for as long before another one is read.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if receive_buffer is not None:
+            # Before connect, for it sets the window; small, for a socket that can hold
+            # megabytes is drained for as long before another one is read.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):

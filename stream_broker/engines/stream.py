@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Of the body of a refusal, this much is read to find out what it says.
 REFUSAL_MAX: Final = 64 << 10
+# After so many seconds of silence, and as often: is there anybody left?
+DOUBT_S: Final = 1.0
 _ENDS: Final = frozenset({Finish, Failure})
 
 
@@ -47,6 +49,10 @@ class Dialer(Protocol):
 
     def cutting(self, connection: EngineConnection) -> None:
         """The engine is to stop: its connection is about to be closed."""
+        ...
+
+    def doubt(self, stream: EngineStream) -> None:
+        """The stream is silent: calls `gone` later if its engine takes no connections."""
         ...
 
 
@@ -118,7 +124,7 @@ class EngineStream:
         self._paused = False
         if self._connection is not None:
             self._connection.go_on()
-            self._watch(self._idle_timeout)
+            self._watch()
 
     def close(self) -> None:
         """Ends the generation now: the engine sees its connection close. Idempotent."""
@@ -140,12 +146,18 @@ class EngineStream:
         if self._paused:
             connection.hold()
         else:
-            self._watch(self._idle_timeout)
+            self._watch()
 
     def fail(self, failure: Failure) -> None:
         """Ends the generation with a failure."""
         if not self._over:
             self._deliver([failure])
+
+    def gone(self) -> None:
+        """Nobody takes connections at the engine: if it is silent still, this one is dead."""
+        connection = self._connection
+        if connection is not None and not self._paused and self._silent_for(connection) >= DOUBT_S:
+            connection.lose()
 
     # For the connection.
 
@@ -214,8 +226,11 @@ class EngineStream:
                 connection.abort()
         self._dialer.forget(self)
 
-    def _watch(self, delay: float) -> None:
-        """One alarm a stream, which no token touches: see `_check_silence`."""
+    def _watch(self, silent: float = 0.0) -> None:
+        """One alarm a stream, which no token touches: looks again `DOUBT_S` after the last
+        byte, then as often, and when the time is over."""
+        until_doubt = DOUBT_S if silent >= DOUBT_S else DOUBT_S - silent
+        delay = min(until_doubt, self._idle_timeout - silent)
         self._alarm = self._alarms.after(delay, self._check_silence)
 
     def _stop_watch(self) -> None:
@@ -224,12 +239,16 @@ class EngineStream:
             self._alarm = None
 
     def _check_silence(self) -> None:
-        """Looks when the last byte came, and waits for what is left of the time."""
         connection = self._connection
         if connection is None:
             return
-        left = connection.heard_at + self._idle_timeout - self._clock()
-        if left > 0:
-            self._watch(left)
-        else:
+        silent = self._silent_for(connection)
+        if silent >= self._idle_timeout:
             self.fail(failures.stalled())
+            return
+        if silent >= DOUBT_S:
+            self._dialer.doubt(self)
+        self._watch(silent)
+
+    def _silent_for(self, connection: EngineConnection) -> float:
+        return self._clock() - connection.heard_at

@@ -93,6 +93,10 @@ class ScriptedEngine:
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
+    def close_port(self) -> None:
+        """Takes no connections any more; those that are open stay so."""
+        self._server.close()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

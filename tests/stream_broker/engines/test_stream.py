@@ -34,6 +34,71 @@ async def test_silence_is_a_stall_wherever_it_begins(before: bytes) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize(
+    ("before", "code"),
+    [
+        (b"", "engine_unreachable"),
+        (SSE_HEAD, "engine_truncated"),
+        (SSE_HEAD + chunk(content("H")), "engine_truncated"),
+    ],
+)
+async def test_an_engine_that_closed_its_port_and_says_nothing_is_dead(
+    client: EngineClient, before: bytes, code: str
+) -> None:
+    """As vLLM's server does when it is told to end: it waits for its clients to go."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(before)
+        engine.close_port()
+        await peer.gone()
+
+    engine = ScriptedEngine(script)
+    async with engine:
+        assert (await heard(client, engine.target())).code == code
+
+
+async def test_an_engine_that_thinks_is_asked_whether_it_is_there_and_not_given_up(
+    client: EngineClient,
+) -> None:
+    asked = asyncio.Event()
+
+    async def thinks(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(SSE_HEAD, chunk(content("Hm")))
+        await asked.wait()
+        await peer.send(chunk(content("!") + finish("stop") + DONE) + END)
+
+    async def question(peer: Peer) -> None:
+        asked.set()
+        await peer.gone()
+
+    async with ScriptedEngine(thinks, question) as engine:
+        listener = await heard(client, engine.target())
+        assert listener.text == "Hm!"
+        assert listener.finish.reason == "stop"
+
+
+async def test_one_that_ends_what_it_has_taken_up_is_heard_to_its_end(
+    client: EngineClient,
+) -> None:
+    """A port that is closed for good is no reason while tokens come."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(SSE_HEAD)
+        engine.close_port()
+        for number in range(15):
+            await peer.send(chunk(content(f"{number} ")))
+            # Slower than the check, faster than a silence.
+            await asyncio.sleep(0.1)
+        await peer.send(chunk(finish("stop") + DONE) + END)
+
+    engine = ScriptedEngine(script)
+    async with engine:
+        assert (await heard(client, engine.target())).finish.reason == "stop"
+
+
 async def test_a_timer_that_fires_early_waits_for_the_rest() -> None:
     now = 0.0
     client = EngineClient(5.0, idle_timeout=0.02, line_max=1 << 20, clock=lambda: now)
