@@ -99,8 +99,11 @@ def taken_down(lab: Lab, report: Report) -> None:
     left = (
         "ls -d /opt/okome /etc/okome /usr/local/bin/okome "
         "/var/lib/okome-* /var/lib/private/okome-* "
-        "/etc/systemd/system/okome-* 2>/dev/null | grep -v okome-drill; "
-        "ps -eo args | grep -E '[o]kome|[h]aproxy|[k]eepalived|[r]edis-server'; true"
+        "/etc/systemd/system/okome-* /etc/postgresql/*/okome /etc/sysctl.d/60-okome.conf "
+        "2>/dev/null | grep -v okome-drill; sudo nft list tables 2>/dev/null | grep okome; "
+        "systemctl list-unit-files --state=masked --no-legend | grep -E 'redis|prometheus'; "
+        "ps -eo args | grep -E '[o]kome|[h]aproxy|[k]eepalived|[r]edis-server|[p]rometheus|"
+        "[p]ostgres'; true"
     )
     for node in lab.cluster.role("ingress"):
         if run(*lab.ssh(node.name, f"ip -o addr show to {lab.cluster.vip}")):
@@ -108,7 +111,7 @@ def taken_down(lab: Lab, report: Report) -> None:
     for node in lab.cluster.nodes:
         lines = run(*lab.ssh(node.name, left)).splitlines()
         said = [line for line in lines if not any(word in line for word in _NOT_OURS)]
-        if said and node.role != "cache":
+        if said:
             raise LabError(f"{node.name} still has {'; '.join(said)}")
 
 

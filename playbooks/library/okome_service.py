@@ -20,7 +20,10 @@ options:
     description: "Files it reads at its start; directories: all in them"
     type: list
     elements: path
-  reload: {description: Is a reload enough to have them read?, type: bool, default: false}
+  rereads:
+    description: The same, of those that it reads anew when it is reloaded
+    type: list
+    elements: path
   act: {description: "false: only look", type: bool, default: true}
 author: [OKOME]
 """
@@ -30,6 +33,7 @@ EXAMPLES = """
 """
 RETURN = """
 stale: {description: Did it run with what was there before?, returned: always, type: bool}
+verb: {description: "start, reload or restart; empty for nothing", returned: always, type: str}
 """
 
 _FORMAT = "%a %Y-%m-%d %H:%M:%S.%f %Z"
@@ -61,26 +65,15 @@ def newest(places: list[str]) -> float:
     return max(times)
 
 
-def is_stale(shown: dict[str, str], reads: list[str], reload: bool) -> bool:
-    """Does it run, with less than what is in the files now?"""
-    if shown["ActiveState"] not in ("active", "reloading", "activating"):
-        return False
-    since = seconds(shown["StateChangeTimestamp" if reload else "ExecMainStartTimestamp"])
-    described = [shown["FragmentPath"], *shown["DropInPaths"].split()]
-    # A unit's own description is heeded by nothing but a restart.
-    unit = newest([place for place in described if place])
-    return newest(reads) > since or unit > seconds(shown["ExecMainStartTimestamp"])
-
-
-def verb(shown: dict[str, str], stale: bool, reload: bool) -> str | None:
-    """What is to be done, as systemctl calls it; None for nothing."""
+def verb(shown: dict[str, str], reads: list[str], rereads: list[str]) -> str:
+    """What is to be done, as systemctl calls it; empty for nothing."""
     if shown["ActiveState"] not in ("active", "reloading", "activating"):
         return "start"
-    if not stale:
-        return None
-    unit = newest([p for p in [shown["FragmentPath"], *shown["DropInPaths"].split()] if p])
-    begun = seconds(shown["ExecMainStartTimestamp"])
-    return "reload" if reload and unit <= begun else "restart"
+    # A unit's own description is heeded by nothing but a restart.
+    unit = [place for place in [shown["FragmentPath"], *shown["DropInPaths"].split()] if place]
+    if newest([*unit, *reads]) > seconds(shown["ExecMainStartTimestamp"]):
+        return "restart"
+    return "reload" if newest(rereads) > seconds(shown["StateChangeTimestamp"]) else ""
 
 
 def _systemctl(*words: str) -> str:
@@ -99,24 +92,23 @@ def _show(name: str) -> dict[str, str]:
     return parse(_systemctl("show", "--timestamp=us+utc", f"-p{','.join(_PROPERTIES)}", name))
 
 
-def settle(name: str, reads: list[str], reload: bool, act: bool) -> tuple[bool, bool]:
-    """Makes it so. Returns whether something was done, and whether it was stale."""
+def settle(name: str, reads: list[str], rereads: list[str], act: bool) -> tuple[bool, str]:
+    """Makes it so. Returns whether something was, or without `act` would be, done, and what
+    was due."""
     shown = _show(name)
-    stale = is_stale(shown, reads, reload)
+    due = verb(shown, reads, rereads)
+    changed = bool(due) or shown["UnitFileState"] != "enabled"
     if not act:
-        return False, stale
+        return changed, due
     if shown["NeedDaemonReload"] == "yes" or shown["LoadState"] != "loaded":
         _systemctl("daemon-reload")
         shown = _show(name)
-    changed = False
+        due = verb(shown, reads, rereads)
     if shown["UnitFileState"] != "enabled":
         _systemctl("enable", name)
-        changed = True
-    wanted = verb(shown, stale, reload)
-    if wanted is not None:
-        _systemctl(wanted, name)
-        changed = True
-    return changed, stale
+    if due:
+        _systemctl(due, name)
+    return changed, due
 
 
 def main() -> None:
@@ -126,17 +118,18 @@ def main() -> None:
     arguments = {
         "name": {"type": "str", "required": True},
         "reads": {"type": "list", "elements": "path", "default": []},
-        "reload": {"type": "bool", "default": False},
+        "rereads": {"type": "list", "elements": "path", "default": []},
         "act": {"type": "bool", "default": True},
     }
     module = AnsibleModule(arguments, supports_check_mode=True)
     asked = module.params
     act = asked["act"] and not module.check_mode
     try:
-        changed, stale = settle(asked["name"], asked["reads"], asked["reload"], act)
+        changed, due = settle(asked["name"], asked["reads"], asked["rereads"], act)
     except (RuntimeError, OSError, KeyError, ValueError) as error:
         module.fail_json(msg=f"{asked['name']}: {error}")
-    module.exit_json(changed=changed or (module.check_mode and stale), stale=stale)
+    stale = due in ("reload", "restart")
+    module.exit_json(changed=changed and asked["act"], stale=stale, verb=due)
 
 
 if __name__ == "__main__":

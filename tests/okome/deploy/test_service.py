@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -52,27 +53,32 @@ def test_what_systemctl_says_is_understood(service: ModuleType) -> None:
 
 def test_what_runs_with_older_files_is_left_alone(service: ModuleType, tmp_path: Path) -> None:
     unit, read = file(tmp_path / "unit", -1), file(tmp_path / "dir/read", -0.001)
-    now = shown(unit)
-    assert not service.is_stale(now, [read, str(tmp_path / "nowhere")], False)
-    assert service.verb(now, False, False) is None
+    assert service.verb(shown(unit), [read, str(tmp_path / "nowhere")], [read]) == ""
 
 
 def test_a_newer_file_restarts_also_below_a_directory(service: ModuleType, tmp_path: Path) -> None:
     unit = file(tmp_path / "unit", -1)
     file(tmp_path / "dir/read", 0.001)
-    now = shown(unit)
-    assert service.is_stale(now, [str(tmp_path / "dir")], False)
-    assert service.verb(now, True, False) == "restart"
+    assert service.verb(shown(unit), [str(tmp_path / "dir")], []) == "restart"
 
 
 def test_where_a_reload_is_enough_it_is_a_reload_and_once(
     service: ModuleType, tmp_path: Path
 ) -> None:
     unit, read = file(tmp_path / "unit", -1), file(tmp_path / "read", 5)
-    assert service.is_stale(shown(unit), [read], True)
-    assert service.verb(shown(unit), True, True) == "reload"
+    assert service.verb(shown(unit), [], [read]) == "reload"
     reloaded = (BEGUN + datetime.timedelta(seconds=6)).strftime("%a %Y-%m-%d %H:%M:%S.%f UTC")
-    assert not service.is_stale(shown(unit, changed=reloaded), [read], True)
+    assert service.verb(shown(unit, changed=reloaded), [], [read]) == ""
+
+
+def test_a_reload_is_not_enough_where_something_is_read_at_the_start_only(
+    service: ModuleType, tmp_path: Path
+) -> None:
+    unit = file(tmp_path / "unit", -1)
+    key, rules = file(tmp_path / "key", 3), file(tmp_path / "rules", 5)
+    late = (BEGUN + datetime.timedelta(seconds=6)).strftime("%a %Y-%m-%d %H:%M:%S.%f UTC")
+    assert service.verb(shown(unit), [key], [rules]) == "restart"
+    assert service.verb(shown(unit, changed=late), [key], [rules]) == "restart"
 
 
 def test_a_newer_description_of_the_unit_is_never_only_reloaded(
@@ -80,12 +86,56 @@ def test_a_newer_description_of_the_unit_is_never_only_reloaded(
 ) -> None:
     unit = file(tmp_path / "unit", 1)
     late = (BEGUN + datetime.timedelta(seconds=6)).strftime("%a %Y-%m-%d %H:%M:%S.%f UTC")
-    assert service.is_stale(shown(unit, changed=late), [], True)
-    assert service.verb(shown(unit), True, True) == "restart"
+    assert service.verb(shown(unit, changed=late), [], []) == "restart"
 
 
 def test_what_does_not_run_is_started(service: ModuleType, tmp_path: Path) -> None:
     unit, read = file(tmp_path / "unit", 1), file(tmp_path / "read", 1)
     for state in ("inactive", "failed"):
-        assert not service.is_stale(shown(unit, state), [read], False)
-        assert service.verb(shown(unit, state), False, False) == "start"
+        assert service.verb(shown(unit, state), [read], [read]) == "start"
+
+
+# A `systemctl` that tells what is in a file and notes what it is asked to do.
+SYSTEMCTL = """#!/bin/sh
+if [ "$1" = show ]; then cat "$HOST/shown"; else echo "$*" >>"$HOST/asked"; fi
+"""
+
+
+@pytest.fixture(name="asked")
+def asked_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What systemctl was asked to do."""
+    program = tmp_path / "programs/systemctl"
+    program.parent.mkdir()
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOST", str(tmp_path))
+    (tmp_path / "asked").touch()
+    return lambda: (tmp_path / "asked").read_text().splitlines()
+
+
+def tell(place: Path, **more: str) -> None:
+    """What systemctl says of the unit from now on."""
+    said = {"LoadState": "loaded", "UnitFileState": "enabled", "NeedDaemonReload": "no", **more}
+    (place / "shown").write_text("".join(f"{name}={value}\n" for name, value in said.items()))
+
+
+def test_a_new_unit_is_read_enabled_and_started(
+    service: ModuleType, tmp_path: Path, asked: Callable[[], list[str]]
+) -> None:
+    new = {"LoadState": "not-found", "UnitFileState": "", "ExecMainStartTimestamp": "n/a"}
+    tell(tmp_path, **shown("", "inactive") | new)
+
+    assert service.settle("okome-x.service", [], [], True) == (True, "start")
+    assert asked() == ["daemon-reload", "enable okome-x.service", "start okome-x.service"]
+
+
+def test_a_dry_run_says_what_is_due_and_asks_for_nothing(
+    service: ModuleType, tmp_path: Path, asked: Callable[[], list[str]]
+) -> None:
+    rules = file(tmp_path / "rules", 1)
+    tell(tmp_path, **shown(""))
+
+    assert service.settle("okome-x.service", [], [rules], False) == (True, "reload")
+    assert service.settle("okome-x.service", [], [], True) == (False, "")
+    assert asked() == []
