@@ -51,13 +51,16 @@ class ChannelFiles:
 class Scraping:
     """What the inventory does not say of a Prometheus. `interval_s`: seconds between two
     questions to a target; `rules`: files of rules, with `*` in the last part of the path;
-    `exporters`: those that run at their nodes (`redis`: at the Prometheus', for all Redis)."""
+    `exporters`: those that run at their nodes (`redis`: at the Prometheus', for all Redis);
+    `hosts`: names of the nodes with a node exporter, None: all but the GPU hosts and the cache,
+    which need not be ours."""
 
     rules: PurePath
     interval_s: int = 15
     channel: ChannelFiles | None = None
     exporters: frozenset[Exporter] = frozenset()
     alertmanagers: bool = False
+    hosts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,8 @@ def _jobs(cluster: Cluster, node: Node, scraping: Scraping) -> list[dict[str, An
         alertmanagers = _each(cluster.role("observability"), ALERTMANAGER_PORT)
         jobs.append(_job("alertmanager", alertmanagers, _FOREIGN))
     if "node" in has:
-        jobs.append(_job("node", _each(_managed(cluster), EXPORTER_PORTS["node"]), _FOREIGN))
+        hosts = _hosts(cluster, scraping.hosts)
+        jobs.append(_job("node", _each(hosts, EXPORTER_PORTS["node"]), _FOREIGN))
     if "redis" in has:
         jobs.append(_redis(cluster))
     if "postgres" in has:
@@ -217,8 +221,10 @@ def _gpus(cluster: Cluster) -> list[dict[str, Any]]:
     ]
 
 
-def _managed(cluster: Cluster) -> list[Node]:
-    """The nodes that a node_exporter can be put on; the GPU host and the cache are not ours."""
+def _hosts(cluster: Cluster, names: frozenset[str] | None) -> list[Node]:
+    """The nodes that a node exporter runs on."""
+    if names is not None:
+        return [node for node in cluster.nodes if node.name in names]
     return [node for node in cluster.nodes if node.role not in ("core_gpu", "cache", "redis")]
 
 

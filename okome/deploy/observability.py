@@ -38,6 +38,10 @@ def prometheus(
     exporter: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="That runs: node, redis, postgres.")
     ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With a node exporter; default: all but .30 and .19."),
+    ] = None,
     alertmanagers: Annotated[bool, typer.Option(help="Send alerts to the nodes'.")] = True,
     interval: Annotated[int, typer.Option(min=1, max=60, help="Seconds.")] = 15,
 ) -> None:
@@ -59,6 +63,7 @@ def prometheus(
         channel=ChannelFiles(files.ca, files.cert, files.key) if files else None,
         exporters=frozenset(cast(list[Exporter], kinds)),
         alertmanagers=alertmanagers,
+        hosts=frozenset(host) if host else None,
     )
     typer.echo(render(cluster, found, scraping), nl=False)
 

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
@@ -35,8 +35,9 @@ class Site:
 
     @property
     def model(self) -> str:
-        """One that it serves."""
-        return self.cluster.role("core_gpu")[0].engines[0].model
+        """One that it serves and that one can chat with."""
+        every = [each for node in self.cluster.role("core_gpu") for each in node.engines]
+        return next((each for each in every if each.kind != "tf_serving"), every[0]).model
 
 
 def verify(
@@ -138,10 +139,10 @@ def client(site: Site) -> str:
                 max_tokens=_TOKENS,
                 stream=True,
             )
-            pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+            pieces = [_piece(chunk.choices[0].delta) for chunk in chunks if chunk.choices]
         except openai.OpenAIError as error:
             raise OkomeError(f"OpenAI's own client: {error}") from error
-    text = "".join(piece or "" for piece in pieces)
+    text = "".join(pieces)
     if not text:
         raise OkomeError("OpenAI's own client: the answer is empty")
     return f"{len(text)} characters"
@@ -204,6 +205,11 @@ def _events(site: Site, url: str, cursor: int = 0) -> Iterator[str]:
 def _expect(what: str, answer: httpx.Response, status: int) -> None:
     if answer.status_code != status:
         raise OkomeError(f"{what}: answer {answer.status_code}, expected {status}")
+
+
+def _piece(delta: Any) -> str:
+    """Of an answer's text, or of the thinking with which some models begin it."""
+    return delta.content or getattr(delta, "reasoning_content", None) or ""
 
 
 def _title(check: Callable[[Site], str]) -> str:

@@ -33,6 +33,9 @@ SYSTEMS = {("debian", "12"), ("ubuntu", "24.04")}
 PYTHON = (3, 11)
 OURS = ("okome-", "haproxy.service")
 LISTENING = "0A"
+# States of a package in which nothing of it is half done.
+WHOLE = ("installed", "config-files", "not-installed", "triggers-pending", "triggers-awaited")
+HALF_NAMED = 3
 
 
 def system_fault(release: str) -> tuple[str, str] | None:
@@ -51,6 +54,26 @@ def memory_fault(meminfo: str, least_mb: int) -> tuple[str, str] | None:
     if total >= least_mb * 1024:
         return None
     return f"it has {total // 1024} MB of memory", f"{least_mb} MB are needed for its role"
+
+
+def package_faults(status: str) -> list[tuple[str, str]]:
+    """By the text of /var/lib/dpkg/status: packages that are half installed, as a run leaves
+    them that was broken off, so that no other can be installed."""
+    half = []
+    for block in status.split("\n\n"):
+        said = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line[:32])
+        state = said.get("Status", "").split()
+        if len(state) == 3 and (state[2] not in WHOLE or state[1] == "reinstreq"):
+            half.append(said.get("Package", "?"))
+    if not half:
+        return []
+    named = ", ".join(half[:HALF_NAMED]) + (" …" if len(half) > HALF_NAMED else "")
+    return [
+        (
+            f"an installation of packages was broken off, or goes on still ({named})",
+            "wait for it, or: dpkg --configure -a && apt-get install --fix-broken",
+        )
+    ]
 
 
 def listening(table: str, ports: list[int]) -> dict[int, str]:
@@ -117,6 +140,7 @@ def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[str]:
         memory_fault(Path("/proc/meminfo").read_text(), memory_mb),
         *disk_faults(disk_mb),
         *port_faults(ports),
+        *package_faults(Path("/var/lib/dpkg/status").read_text(encoding="utf-8")),
     ]
     if sys.version_info < PYTHON:
         running = ".".join(map(str, sys.version_info[:3]))

@@ -33,6 +33,20 @@ def test_prometheus_is_configured_from_the_inventory() -> None:
     assert config["rule_files"] == ["/etc/okome/rules/*.yml"]
 
 
+def test_hosts_are_asked_where_their_exporter_was_put() -> None:
+    def asked(*arguments: str) -> list[str]:
+        config = printed("prometheus", *HERE, "--rules", "*.yml", "--exporter", "node", *arguments)
+        (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "node"]
+        return [each["labels"]["node"] for each in job["static_configs"]]  # type: ignore[index]
+
+    assert len(asked()) == 11
+    assert not {"okome-core-gpu", "okome-cache"} & set(asked())
+    assert asked("--host", "okome-cache", "--host", "okome-node-03") == [
+        "okome-node-03",
+        "okome-cache",
+    ]
+
+
 def test_grafana_asks_the_prometheus_beside_it() -> None:
     sources = printed("datasources", *HERE, "--loki", "http://192.168.86.50:3100")
     assert [source["url"] for source in sources["datasources"]] == [

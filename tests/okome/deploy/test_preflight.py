@@ -63,6 +63,27 @@ def test_a_process_is_named_by_its_unit(preflight: ModuleType) -> None:
     assert preflight.unit_of("0::/user.slice/session-1.scope\n") == "no unit"
 
 
+def status(**packages: str) -> str:
+    """As dpkg keeps it."""
+    return "".join(
+        f"Package: {name}\nStatus: {state}\nDescription: says\n more: of it\n\n"
+        for name, state in packages.items()
+    )
+
+
+def test_packages_that_an_earlier_run_left_half_way_are_named(preflight: ModuleType) -> None:
+    whole = {"a": "install ok installed", "b": "deinstall ok config-files",
+             "man-db": "install ok triggers-pending"}  # fmt: skip
+    half = {"redis": "install ok half-configured", "nginx": "install reinstreq installed"}
+
+    assert preflight.package_faults(status(**whole)) == []
+    ((found, remedy),) = preflight.package_faults(status(**whole, **half))
+    assert found == "an installation of packages was broken off, or goes on still (redis, nginx)"
+    assert "dpkg --configure -a" in remedy
+    many = {f"p{at}": "install ok unpacked" for at in range(5)}
+    assert "(p0, p1, p2 …)" in preflight.package_faults(status(**many))[0][0]
+
+
 def test_what_is_wrong_is_told_with_its_remedy(
     preflight: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
