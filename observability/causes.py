@@ -21,6 +21,7 @@ _BUSY: Final = (
     f'(okome:hop_seconds{{hop="loop"}} > {slo.LOOP_LAG_S:g}'
     f' or okome:hop_seconds{{hop="broker"}} > {slo.OVERHEAD_S:g})'
 )
+_VALID: Final = "min by (node, certificate) (okome_certificate_expires_timestamp_seconds) - time()"
 _REAL: Final = 'fstype!~"tmpfs|overlay|squashfs|ramfs"'
 _DISK: Final = (
     f"min by (node, mountpoint) (node_filesystem_avail_bytes{{{_REAL}}}"
@@ -312,6 +313,25 @@ NODES: Final = (
         "10m",
         "The clock of {{ $labels.node }} is off.",
         "By {{ $value | humanizeDuration }}. Sessions, leases and the figures here go by it.",
+    ),
+    Alert(
+        "OkomeCertificateExpires",
+        "node",
+        "page",
+        f"{_VALID} < {slo.CERTIFICATE_LEAST_S}",
+        "",
+        "A certificate of {{ $labels.node }} ({{ $labels.certificate }}) is about to expire.",
+        "{{ $value | humanizeDuration }} are left. After that nobody is let in by it: clients "
+        "at the VIP, brokers at the control plane.",
+    ),
+    Alert(
+        "OkomeCertificateOld",
+        "node",
+        "ticket",
+        f"{_VALID} < {slo.CERTIFICATE_LEFT_S} unless {_VALID} < {slo.CERTIFICATE_LEAST_S}",
+        "",
+        "A certificate of {{ $labels.node }} ({{ $labels.certificate }}) has to be made anew.",
+        "{{ $value | humanizeDuration }} are left.",
     ),
     Alert(
         "OkomeTargetDown",

@@ -144,3 +144,7 @@ RESTARTS: Final = 3
 DISK_FREE: Final = 0.10
 DISK_FREE_LEAST: Final = 0.03
 CLOCK_OFF_S: Final = 0.5
+# Seconds that a certificate is valid still. Any play makes those of the cluster's own anew when
+# they have 60 days left.
+CERTIFICATE_LEFT_S: Final = 30 * 86400
+CERTIFICATE_LEAST_S: Final = 3 * 86400

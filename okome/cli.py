@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from pathlib import Path
@@ -192,11 +193,12 @@ def log_level(
 
 @app.command()
 def doctor(as_json: AsJson = False, inventory: Inventory = None) -> None:
-    """Check whether this machine can run the cluster, and say how to mend what is wrong."""
+    """Check whether this machine can run the cluster, and say how to mend what is wrong. With
+    the inventory of a cluster elsewhere: whether it can be deployed, and its certificates."""
     from okome.commands import print_json
     from okome.doctor import examine, findings_json, findings_text
 
-    findings = examine(inventory, os.environ)
+    findings = examine(inventory, os.environ, datetime.datetime.now(datetime.UTC))
     if as_json:
         print_json(findings_json(findings))
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,8 +36,11 @@ class Finding:
     message: str
 
 
-def examine(inventory: Path | None, environment: Mapping[str, str]) -> list[Finding]:
-    """All findings, in the order in which one would mend them."""
+def examine(
+    inventory: Path | None, environment: Mapping[str, str], now: datetime.datetime
+) -> list[Finding]:
+    """All findings, in the order in which one would mend them. Of a cluster of other machines:
+    what it takes to deploy it from here; its secrets are looked for beside the inventory."""
     findings = [_platform(), _python(), *_programs(environment), _engine()]
     findings.append(_try("model", lambda: _model(environment)))
     findings.append(_try("settings", lambda: _settings(environment)))
@@ -45,6 +50,8 @@ def examine(inventory: Path | None, environment: Mapping[str, str]) -> list[Find
         paths = locate(cluster.name, environment)
     except (InventoryError, OkomeError) as error:
         return [*findings, Finding("inventory", "bad", str(error))]
+    if not any(ip_address(node.address).is_loopback for node in cluster.nodes):
+        return [*findings, *_elsewhere(cluster, (inventory or LOCAL).parent, now)]
     findings.append(_try("state", lambda: _state(paths)))
     findings.append(_ports(cluster, paths))
     return findings
@@ -127,6 +134,13 @@ def _memory(table: Path) -> Finding:
 def _state(paths: Paths) -> str:
     make_private(paths.state)
     return str(paths.state)
+
+
+def _elsewhere(cluster: Cluster, place: Path, now: datetime.datetime) -> list[Finding]:
+    # It brings cryptography along, which takes a moment.
+    from okome.deploy import readiness
+
+    return [Finding(*found) for found in readiness.look(cluster, place / "secrets", now)]
 
 
 def _ports(cluster: Cluster, paths: Paths) -> Finding:

@@ -16,6 +16,7 @@ from control_plane.routes.conversations import Talks
 from control_plane.routes.oidc import Oidc
 from control_plane.routes.sessions import Sessions
 from control_plane.routes.usage import Usage
+from okome.deploy.certificates import METRIC as CERTIFICATES
 from stream_broker.metrics import BrokerMetrics
 from stream_broker.routes.chat import chat_routes
 from stream_broker.routes.embeddings import embedding_routes
@@ -65,7 +66,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
         "okome_broker_spool_bytes",
         "okome_broker_policy_age_seconds",
     }
-    exposed = broker | control | gauges
+    exposed = broker | control | gauges | {CERTIFICATES}
     assert {name.removesuffix("_total") for name in documented} == exposed
 
 

@@ -109,6 +109,15 @@ MACHINES = Row(
             levels=at.CLOCK,
         ),
         _panel(
+            "For how long are certificates valid?",
+            "s",
+            Query(
+                "min by (node, certificate) (okome_certificate_expires_timestamp_seconds) - time()",
+                "{{node}} {{certificate}}",
+            ),
+            levels=at.CERTIFICATE,
+        ),
+        _panel(
             "How busy are the disks?",
             "percentunit",
             Query(

@@ -34,6 +34,24 @@ def firewall(
 
 
 @app.command()
+def certificates(
+    inventory: Inventory,
+    directory: Annotated[
+        Path, typer.Option("--secrets", metavar="DIR", help="As `okome secrets` made it.")
+    ],
+) -> None:
+    """Print until when the certificates of each node are valid: JSON, by the node's name a text
+    for its node exporter."""
+    import json
+
+    from inventory.load import load_cluster
+    from okome.deploy.certificates import figures, of_node
+
+    nodes = load_cluster(inventory).nodes
+    typer.echo(json.dumps({node.name: figures(of_node(node, directory)) for node in nodes}))
+
+
+@app.command()
 def cache(
     inventory: Inventory,
     node: Node,

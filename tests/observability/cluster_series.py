@@ -8,6 +8,7 @@ Series = dict[str, str]
 
 NODES = ("03", "04")
 STEPS = 20
+DAY_S = 86400
 ENGINE = 'engine="http://e1",model="small"'
 
 
@@ -107,6 +108,10 @@ def well() -> Series:
         found |= {
             f'up{{job="node",node="{node}"}}': flat(1),
             f'node_timex_offset_seconds{{node="{node}"}}': flat(0.001),
+            # The clock of these tests begins at 0.
+            f'okome_certificate_expires_timestamp_seconds{{node="{node}",certificate="node"}}': (
+                flat(400 * DAY_S)
+            ),
             f'node_filesystem_avail_bytes{{node="{node}",mountpoint="/",fstype="ext4"}}': flat(60),
             f'node_filesystem_size_bytes{{node="{node}",mountpoint="/",fstype="ext4"}}': flat(100),
             f'node_filesystem_avail_bytes{{node="{node}",mountpoint="/run",fstype="tmpfs"}}': flat(

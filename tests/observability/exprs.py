@@ -11,7 +11,7 @@ from observability.boards.model import Board, Panel, Query
 # What is written like a metric in PromQL, and is none.
 _WORDS = {
     "by", "on", "or", "and", "unless", "without", "ignoring", "group_left", "sum", "min", "max",
-    "avg", "rate", "abs", "histogram_quantile", "count", "topk", "increase", "clamp_min",
+    "avg", "rate", "abs", "time", "histogram_quantile", "count", "topk", "increase", "clamp_min",
 }  # fmt: skip
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _ASIDE = re.compile(r"\{[^}]*\}|\[[^\]]*\]|(?:by|without|on|ignoring) \([^)]*\)")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from observability.slo import OBJECTIVES, WATCHDOG
 from tests.observability.cluster_series import (
+    DAY_S,
     ENGINE,
     NODES,
     STEPS,
@@ -81,6 +82,7 @@ RESUMES = f'{B}resumes_total{{{labels("03")},relay="elsewhere",'
 EVICTED = f'{B}viewers_closed_total{{{labels("03")},reason="send_timeout"}}'
 JOBS = f'{B}jobs_total{{{labels("03")},kind="job",'
 _HELD = {f'{B}pacer_hold_seconds_bucket{{{labels("03")},le="0.06"}}': flat(0)}
+_CERTIFICATE = 'okome_certificate_expires_timestamp_seconds{node="03",certificate="node"}'
 _DISK = 'node_filesystem_avail_bytes{node="03",mountpoint="/",fstype="ext4"}'
 _HALF = STEPS // 2
 
@@ -304,6 +306,16 @@ FAULTS = (
         "a clock that jumped",
         clock={'node_timex_offset_seconds{node="03"}': f"0x10 30 0x{STEPS - 10}"},
         age={f"{B}policy_age_seconds{{{labels('03')}}}": flat(1)},
+    ),
+    case(
+        "a certificate that nobody has made anew",
+        "OkomeCertificateOld",
+        certificate={_CERTIFICATE: flat(20 * DAY_S)},
+    ),
+    case(
+        "a certificate that is about to expire",
+        "OkomeCertificateExpires",
+        certificate={_CERTIFICATE: flat(2 * DAY_S)},
     ),
     case("an exporter is gone", "OkomeTargetDown", up={'up{job="node",node="03"}': flat(0)}),
     case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from okome.doctor import Finding, examine, findings_json
 from okome.settings_doc import settings_json, settings_markdown
 
 ROOT = Path(__file__).parent.parent.parent
+NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 
 
 def okome(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +76,7 @@ def test_doctor_finds_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
         "OKOME_HEARTBEAT": "soon",
     }
 
-    findings = {finding.check: finding for finding in examine(None, environment)}
+    findings = {finding.check: finding for finding in examine(None, environment, NOW)}
 
     assert findings["haproxy"].level == "lacking"
     assert "apt-get install haproxy" in findings["haproxy"].message
