@@ -61,6 +61,8 @@ async def main() -> int:
         for flow in flows:
             await flow.wait()
         print("ready", flush=True)
+        if options.ready:
+            options.ready.touch()
         await asyncio.wait(reading, timeout=options.timeout)
         for task in (probing, measuring):
             task.cancel()
@@ -170,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=300, help="of each answer")
     parser.add_argument("--rate", type=float, default=40, help="tokens a second that are asked for")
     parser.add_argument("--model", help="default: the first one of the inventory")
+    parser.add_argument("--ready", type=Path, metavar="FILE", help="made once all of them flow")
     parser.add_argument("--timeout", type=float, default=180, help="seconds")
     return parser
 
