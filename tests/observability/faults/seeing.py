@@ -20,12 +20,14 @@ _LOOK_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The line of a panel on which a fault is to be seen. `lost`: by what falls, not grows."""
+    """The line of a panel on which a fault is to be seen. `job`: of several lines those of that
+    label; `lost`: by what falls, not grows."""
 
     board: str
     panel: str
     legend: str
     beyond: float
+    job: str = ""
     lost: bool = False
 
     def query(self) -> Query:
@@ -82,7 +84,8 @@ class Prometheus:
         """The worst of the lines now; None where there is none."""
         expr = asked(sight.query().expr, self._window)
         result = (await self._ask("query", {"query": expr}))["result"]
-        values = [float(item["value"][1]) for item in result]
+        its = [item for item in result if sight.job in ("", item["metric"].get("job"))]
+        values = [float(item["value"][1]) for item in its]
         finite = [value for value in values if math.isfinite(value)]
         if not finite:
             return None

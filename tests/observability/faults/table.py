@@ -28,7 +28,7 @@ TRICKLING: Final = 3
 # More than all buffers between a broker and its client hold, of an engine that is fast.
 _LONG: Final = 6000
 _FAST: Final = 400.0
-_TRICKLE: Final = 200
+_TRICKLE: Final = 4000
 _STOPPED_S, _RUNNING_S = 0.08, 0.04
 
 
@@ -108,7 +108,7 @@ async def _slow_redis(place: Place) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _slow_clients(place: Place) -> AsyncIterator[None]:
-    """Ten that take nothing and three that take 200 bytes a second, through the ingress."""
+    """Ten that take nothing and three that take 4,000 bytes a second, through the ingress."""
     url, key = place.cluster.url, place.cluster.api_key
     await place.mood(Mood(rate=_FAST))
     clients = [
@@ -155,7 +155,7 @@ FAULTS: Final[dict[str, Fault]] = {
         390,
     ),
     "client-slow": Fault(
-        "ten clients that take nothing, three that take 200 bytes a second",
+        "ten clients that take nothing, three that take 4 KB a second",
         _slow_clients,
         Sight(_BROKERS, "How far is the slowest viewer behind?", "{{node}}", 1000),
         frozenset({"OkomeSlowViewers"}),
@@ -166,7 +166,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "broker-dead": Fault(
         "a broker killed and held down",
         _held_down(BROKER),
-        Sight(_SLO, "Which processes do not answer?", "{{job}} {{node}}", 1, lost=True),
+        Sight(
+            _SLO, "Which processes do not answer?", "{{job}} {{node}}", 1, "okome-broker", lost=True
+        ),
         frozenset({"OkomeBrokerDown"}),
         "OkomeBrokerDown",
         90,
