@@ -1,11 +1,14 @@
 """What a token's whole walk through a broker costs, without its sockets and its loop.
 
-    python -m bench.walk [--tokens 40000] [--rounds 7] [--profile]
+    python -m bench.walk [--tokens 40000] [--rounds 7] [--profile | --measures]
 
 From the bytes of an engine's read to the frames of a client's write: connection, parser,
 relay, window, log, pump, view. Microseconds of CPU time a token, the best round. "A token a
 read" is the pace of an engine; of one that is unthrottled a read brings some 32. `none` is
 the log in memory; for `local` each read is one flush, encoded for Redis and then dropped.
+
+`--measures` says what measuring costs: walks with and without, by turns, each walk in both
+orders, so that a machine that grows slower does so for both.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import gc
 import pstats
 import time
 from typing import Any, cast
@@ -84,8 +88,11 @@ class Encoding:
         self._turns.drop(job)
 
 
-async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]:
-    """A job that runs, its engine's connection, and its viewer's."""
+async def walk(
+    log: str, reads: list[bytes], *, measured: bool = True
+) -> tuple[EngineConnection, Nowhere]:
+    """A job that runs, its engine's connection, and its viewer's. `measured`: as in service,
+    with its gaps at both ends."""
     alarms, nowhere = Alarms(), Nowhere()
     memory = MemoryLog(time.time, max_bytes=_LOG_MAX, **LIFETIMES)
     its_head = head(durability="none")
@@ -105,7 +112,7 @@ async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]
         max_pause=_FAR,
         alarms=alarms,
     )
-    hearing = Hearing(Spread(GAP_BUCKETS), JOB, lambda *_: None)
+    hearing = Hearing(Spread(GAP_BUCKETS), JOB, lambda *_: None) if measured else None
     stream = EngineStream(
         b"", OpenAIDialect(), live, nowhere, _FAR, time.monotonic, alarms, hearing
     )
@@ -116,7 +123,8 @@ async def walk(log: str, reads: list[bytes]) -> tuple[EngineConnection, Nowhere]
     live.attach(stream)
     view = OpenAIView(its_head, 0)
     pump = Pump(nowhere, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms)
-    pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
+    if measured:
+        pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
     pump.follow(window, lambda _: None)
     connection.data_received(reads[0])
     return connection, nowhere
@@ -131,25 +139,55 @@ def reads_of(tokens: int, per_read: int) -> list[bytes]:
     return [chunks.opening(), *parts]
 
 
+async def once(
+    log: str, reads: list[bytes], profile: cProfile.Profile | None = None, *, measured: bool = True
+) -> float:
+    """Seconds of CPU time that one walk takes."""
+    connection, nowhere = await walk(log, reads, measured=measured)
+    gc.collect()
+    if profile is not None:
+        profile.enable()
+    begin = time.process_time()
+    for data in reads[1:]:
+        connection.data_received(data)
+    took = time.process_time() - begin
+    if profile is not None:
+        profile.disable()
+    if nowhere.written < sum(map(len, reads)) / 2:
+        raise SystemExit(f"only {nowhere.written} bytes came of {sum(map(len, reads))}")
+    return took
+
+
 async def measure(log: str, per_read: int, options: argparse.Namespace) -> float:
     """Microseconds of CPU time a token, the best of the rounds."""
-    best, tokens = float("inf"), int(options.tokens)
-    reads = reads_of(tokens, per_read)
-    for _ in range(options.rounds):
-        connection, nowhere = await walk(log, reads)
-        profile = cProfile.Profile()
-        if options.profile:
-            profile.enable()
-        begin = time.process_time()
-        for data in reads[1:]:
-            connection.data_received(data)
-        best = min(best, time.process_time() - begin)
-        profile.disable()
-        if nowhere.written < options.tokens * 200:
-            raise SystemExit(f"only {nowhere.written} bytes came of {options.tokens} tokens")
-    if options.profile:
+    reads = reads_of(options.tokens, per_read)
+    profile = cProfile.Profile() if options.profile else None
+    best = min([await once(log, reads, profile) for _ in range(options.rounds)])
+    if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(20)
-    return best / tokens * 1e6
+    return best / int(options.tokens) * 1e6
+
+
+async def compare(log: str, per_read: int, options: argparse.Namespace) -> tuple[float, float]:
+    """The same without measuring and with it."""
+    reads = reads_of(options.tokens, per_read)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(2 * options.rounds):
+        for measured in (False, True) if number % 2 else (True, False):
+            took[measured].append(await once(log, reads, measured=measured))
+    without, with_ = (min(took[measured]) / options.tokens * 1e6 for measured in (False, True))
+    return without, with_
+
+
+def print_measures(options: argparse.Namespace) -> None:
+    """The table of what measuring costs."""
+    print("| log | tokens a read | without, us | with, us | more |")
+    print("| --- | --- | --- | --- | --- |")
+    for log in LOGS:
+        for per_read in PER_READ:
+            without, with_ = asyncio.run(compare(log, per_read, options))
+            more = (with_ / without - 1) * 100
+            print(f"| {log} | {per_read} | {without:.2f} | {with_:.2f} | {more:.1f} % |")
 
 
 def main() -> None:
@@ -158,7 +196,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true", help="say which functions it goes to")
+    parser.add_argument("--measures", action="store_true", help="say what measuring costs")
     options = parser.parse_args()
+    if options.measures:
+        print_measures(options)
+        return
     print("| us a token | " + " | ".join(f"{count} a read" for count in PER_READ) + " |")
     print("| --- |" + " --- |" * len(PER_READ))
     for log in LOGS:

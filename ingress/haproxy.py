@@ -39,6 +39,10 @@ ROUTE_COOKIE = "okome_route"
 
 # Heartbeats come every 15 s at most, so four of them missing means that nobody is there.
 STREAM_TIMEOUT = 60
+# What may wait in the kernel for a client that is slow, and from a broker (bytes; Linux takes
+# twice as much). A client that is slow and takes something is to stay: the kernel asks for more
+# when a third of the first is free, in 30 s (`send_timeout`) at 350 bytes a second.
+CLIENT_BUFFER, SERVER_BUFFER = 16_384, 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,10 @@ def _global() -> list[str]:
         "log stdout format raw local0",
         # Without it, memory is sized by `ulimit -n`, which is a billion in some containers.
         "fd-hard-limit 65536",
+        # Else the kernel takes megabytes for a client that takes nothing: this host's memory
+        # goes, and the broker, which would end such a stream, never learns of it.
+        f"tune.sndbuf.client {CLIENT_BUFFER}",
+        f"tune.rcvbuf.server {SERVER_BUFFER}",
     ]
 
 

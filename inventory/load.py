@@ -68,6 +68,7 @@ class _Vars(msgspec.Struct):
     okome_vip_prefix: Annotated[int, msgspec.Meta(ge=1, le=128)] = 24
     okome_prometheus_port: Port = 9090
     okome_dash_port: Port = 3000
+    okome_runbook_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s#]+)?$")] = ""
 
 
 class _All(msgspec.Struct):
@@ -145,6 +146,7 @@ def _build(parsed: _All) -> Cluster:
         vrrp_id=parsed.vars.okome_vrrp_id,
         vip_prefix=parsed.vars.okome_vip_prefix,
         dash_port=parsed.vars.okome_dash_port,
+        runbook_url=parsed.vars.okome_runbook_url,
         nodes=tuple(sorted(nodes, key=lambda node: node.number)),
     )
 

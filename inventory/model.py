@@ -96,7 +96,8 @@ class Cluster:
     With `ingress_tls` it speaks TLS at its port, and at `redirect_port` says so. `vrrp_id` is
     the router id by which the ingress nodes agree who holds the VIP, None where one address
     is simply there; `vip_prefix` is the length of its network's prefix. The observability
-    nodes show their page at `dash_port`.
+    nodes show their page at `dash_port`, with the runbook; alerts lead to another one where
+    `runbook_url` names it.
     """
 
     name: str
@@ -112,6 +113,12 @@ class Cluster:
     vrrp_id: int | None = None
     vip_prefix: int = 24
     dash_port: int = 3000
+    runbook_url: str = ""
+
+    def runbook_at(self, node: Node) -> str:
+        """Where what the observability node `node` tells is explained: the URL of a page with
+        a section for each alert."""
+        return self.runbook_url or f"http://{node.address}:{self.dash_port}/runbook"
 
     def role(self, role: Role) -> tuple[Node, ...]:
         """The nodes of a role, in order of number."""

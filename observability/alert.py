@@ -32,6 +32,6 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{slo.RUNBOOK}#{self.name.lower()}",
+                "runbook_url": f"{{{{ $externalLabels.{slo.RUNBOOK_LABEL} }}}}#{self.name.lower()}",
             },
         }

@@ -8,7 +8,7 @@ from observability import slo
 
 _B: Final = "okome_broker_"
 # Nobody's percentile: less than three values in a minute.
-_SOME: Final = 0.05
+SOME: Final = 0.05
 
 
 def groups() -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def quantile(percent: float, histogram: str, by: str = "", window: str = "5m") -
     grouped = f" by ({by})" if by else ""
     return (
         f"histogram_quantile({percent:g}, sum by ({les}) (rate({histogram}_bucket[{window}])))"
-        f" and sum{grouped} (rate({histogram}_count[{window}])) > {_SOME:g}"
+        f" and sum{grouped} (rate({histogram}_count[{window}])) > {SOME:g}"
     )
 
 
@@ -67,13 +67,13 @@ def _gaps() -> list[dict[str, Any]]:
             "okome:engine_stalls:per_1000",
             f"1000 * (sum by (engine, model) (rate({engine}_count[5m]))"
             f" - sum by (engine, model) (rate({_B}engine{stalled})))"
-            f" / (sum by (engine, model) (rate({engine}_count[5m])) > {_SOME:g})",
+            f" / (sum by (engine, model) (rate({engine}_count[5m])) > {SOME:g})",
         ),
         record(
             "okome:delivered_stalls:per_1000",
             f"1000 * (sum by (node) (rate({sent}_count[5m]))"
             f" - sum by (node) (rate({_B}delivered{stalled})))"
-            f" / (sum by (node) (rate({_B}delivered_events_total[5m])) > {_SOME:g})",
+            f" / (sum by (node) (rate({_B}delivered_events_total[5m])) > {SOME:g})",
         ),
     ]
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from inventory.model import Cluster, EngineSpec, Node
+from observability.slo import RUNBOOK_LABEL
 
 Exporter = Literal["node", "redis", "postgres"]
 # Where the distribution's exporters listen.
@@ -79,7 +80,12 @@ def render(cluster: Cluster, node: Node, scraping: Scraping) -> str:
             "scrape_interval": interval,
             "scrape_timeout": f"{max(1, min(10, scraping.interval_s - 1))}s",
             "evaluation_interval": interval,
-            "external_labels": {"cluster": cluster.name, "replica": f"{node.number:02d}"},
+            "external_labels": {
+                "cluster": cluster.name,
+                "replica": f"{node.number:02d}",
+                # The rules' links begin with it: the same files are right in every cluster.
+                RUNBOOK_LABEL: cluster.runbook_at(node),
+            },
         },
         "rule_files": [str(scraping.rules)],
     }
@@ -120,10 +126,12 @@ class _Plain(yaml.SafeDumper):
 
 def _alerting(cluster: Cluster) -> dict[str, Any]:
     """Both Alertmanagers get every alert of both Prometheus', and drop what is the same: the
-    label by which the two differ goes before."""
+    labels by which the two differ go before."""
     targets = [f"{n.address}:{ALERTMANAGER_PORT}" for n in cluster.role("observability")]
     return {
-        "alert_relabel_configs": [{"regex": "replica", "action": "labeldrop"}],
+        "alert_relabel_configs": [
+            {"regex": name, "action": "labeldrop"} for name in ("replica", RUNBOOK_LABEL)
+        ],
         "alertmanagers": [{"timeout": "5s", "static_configs": [{"targets": targets}]}],
     }
 

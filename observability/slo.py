@@ -11,6 +11,9 @@ from typing import Final
 # Fires for ever. Whoever gets it no more knows that nobody here would be told of anything.
 WATCHDOG: Final = "Watchdog"
 RUNBOOK: Final = "docs/runbook.md"
+# The label by which a Prometheus knows the address of its page with the runbook; it leaves
+# again before an alert is sent.
+RUNBOOK_LABEL: Final = "runbook"
 
 
 @dataclass(frozen=True, slots=True)

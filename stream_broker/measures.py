@@ -25,67 +25,69 @@ _SPAN_MAX_S: Final = 3600.0
 class _Gaps:
     """The gaps of one stream of chunks. Times are of one monotonic clock, in seconds.
 
-    A gap is nearly always in the same bucket as the one before it: those are counted here,
-    with two comparisons, and brought to the spread together, at another gap or by `fold`.
+    A gap is nearly always in the same bucket as the one before it: `low` (exclusive) to `high`.
+    Those are counted in `run`, and brought to the spread together, at another gap or by `fold`.
+    Who has a chunk may do so in place, which saves the hot path a call:
+
+        gap = at - gaps.since
+        gaps.since = at
+        if gaps.low < gap <= gaps.high:
+            gaps.run += 1
+        else:
+            gaps.turn(gap)
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_begun",
-        "_bucket",
-        "_fresh",
-        "_high",
-        "_job_id",
-        "_low",
-        "_run",
-        "_since",
-        "_spread",
-    )
+    __slots__ = ("__weakref__", "_begun", "_bucket", "_job_id", "_spread", "high", "low", "run",
+                 "since")  # fmt: skip
 
     def __init__(self, spread: Spread, job_id: str) -> None:
         self._spread = spread
         self._job_id = job_id
-        self._since = self._begun = 0.0
-        self._run = self._bucket = 0
-        self._low = self._high = math.inf
-        self._fresh = True
+        self._begun = 0.0
+        self._bucket = 0
+        self.run = 0
+        self.since = -math.inf
+        self.low = self.high = math.inf
         spread.counters.add(self)
 
     def pause(self) -> None:
         """What comes next is not late."""
         self.fold()
-        self._fresh = True
-        self._low = math.inf
+        # From there every gap is infinite, and none lies between two infinities.
+        self.since = -math.inf
+        self.low = math.inf
 
     def fold(self) -> None:
-        """Brings to the spread what was counted here."""
-        if self._run:
-            self._fold(self._since)
+        """Brings to the spread what was counted here. The sum of gaps is the time between the
+        first and the last of their chunks."""
+        if self.since > self._begun:
+            self._spread.total += self.since - self._begun
+            self._begun = self.since
+        if self.run:
+            self._spread.counts[self._bucket] += self.run
+            self.run = 0
 
-    def _fold(self, until: float) -> None:
-        self._spread.counts[self._bucket] += self._run
-        self._spread.total += until - self._begun
-        self._begun = until
-        self._run = 0
+    def turn(self, gap: float) -> None:
+        """A gap of another bucket, or the first chunk."""
+        if gap == math.inf:
+            self._begun = self.since
+            # What comes next is in no bucket yet.
+            self.low = self.high = gap
+            self.first()
+            return
+        spread = self._spread
+        spread.counts[self._bucket] += self.run
+        self._bucket = bucket = bisect_left(spread.bounds, gap)
+        self.run = 1
+        if gap > STALL_S:
+            spread.mark(bucket, self._job_id, gap)
+            # Each stall is looked at for itself.
+            self.low = math.inf
+        else:
+            self.low, self.high = spread.lows[bucket], spread.highs[bucket]
 
-    def _turn(self, gap: float) -> bool:
-        """A gap of another bucket, or none yet. Returns whether it is the first chunk."""
-        now = self._since
-        if self._fresh:
-            self._fresh = False
-            self._begun = now
-            return True
-        if self._run:
-            self._fold(now - gap)
-        self._begun = now
-        stalled = gap > STALL_S
-        self._spread.add(gap, self._job_id if stalled else None)
-        bounds = self._spread.bounds
-        self._bucket = bucket = bisect_left(bounds, gap)
-        # Each stall is looked at for itself.
-        self._low = math.inf if stalled else bounds[bucket - 1] if bucket else -math.inf
-        self._high = math.inf if stalled else bounds[bucket]
-        return False
+    def first(self) -> None:
+        """The first chunk, or the first behind a pause, has come."""
 
 
 class Hearing(_Gaps):
@@ -103,13 +105,18 @@ class Hearing(_Gaps):
         self._asked = at
 
     def chunk(self, at: float) -> None:
-        """The hot path: a read has brought something of the answer."""
-        gap = at - self._since
-        self._since = at
-        if self._low < gap <= self._high:
-            self._run += 1
-        elif self._turn(gap) and self._asked:
-            self._first(at - self._asked, self._job_id)
+        """A read has brought something of the answer."""
+        gap = at - self.since
+        self.since = at
+        if self.low < gap <= self.high:
+            self.run += 1
+        else:
+            self.turn(gap)
+
+    def first(self) -> None:
+        """See _Gaps."""
+        if self._asked:
+            self._first(self.since - self._asked, self._job_id)
             self._asked = 0.0
 
 
@@ -126,18 +133,23 @@ class Delivery(_Gaps):
         self._first = first
 
     def frame(self, last: Event, at: float) -> None:
-        """The hot path: a frame that ends with `last` was written."""
+        """A frame that ends with `last` was written."""
         name = last.name
-        if name == "token" or name in _TEXT:
-            gap = at - self._since
-            self._since = at
-            if self._low < gap <= self._high:
-                self._run += 1
-            elif self._turn(gap) and self._first is not None:
-                self._first()
-                self._first = None
+        if name in _TEXT:
+            gap = at - self.since
+            self.since = at
+            if self.low < gap <= self.high:
+                self.run += 1
+            else:
+                self.turn(gap)
         elif name != "notice":
             self.pause()
+
+    def first(self) -> None:
+        """See _Gaps."""
+        if self._first is not None:
+            self._first()
+            self._first = None
 
 
 def span(began: float, now: float) -> float | None:

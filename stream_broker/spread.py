@@ -7,6 +7,7 @@ registry reads them when it is scraped.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -52,10 +53,13 @@ class Spread:
     `counters`: of those that live, each is asked at a scrape.
     """
 
-    __slots__ = ("_marks", "bounds", "counters", "counts", "total")
+    __slots__ = ("_marks", "bounds", "counters", "counts", "highs", "lows", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(map(float, bounds))
+        # Of each bucket.
+        self.lows = (-math.inf, *self.bounds)
+        self.highs = (*self.bounds, math.inf)
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.counters: WeakSet[Counter] = WeakSet()
@@ -72,7 +76,11 @@ class Spread:
         self.counts[bucket] += 1
         self.total += value
         if job_id is not None:
-            self._marks[bucket] = job_id, value
+            self.mark(bucket, job_id, value)
+
+    def mark(self, bucket: int, job_id: str, value: float) -> None:
+        """Names the job whose the last value of a bucket was."""
+        self._marks[bucket] = job_id, value
 
     def buckets(self) -> list[Any]:
         """As a family takes them: upper bound, values up to it, the last job that was named."""

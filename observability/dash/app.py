@@ -1,5 +1,5 @@
-"""The page's server: `/`, its files, `/api/picture`, `/healthz`. Read-only, for everybody who
-may reach it: it shows sums, and neither users nor texts."""
+"""The page's server: `/`, its files, `/runbook`, `/api/picture`, `/healthz`. Read-only, for
+everybody who may reach it: it shows sums, and neither users nor texts."""
 
 from __future__ import annotations
 
@@ -57,6 +57,9 @@ def build_app(cluster: str, urls: Sequence[str], interval_s: int) -> Starlette:
     async def page(_: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
 
+    async def runbook(_: Request) -> Response:
+        return FileResponse(PAGE / "runbook.html", headers=HEADERS)
+
     async def picture(request: Request) -> Response:
         wanted = request.query_params.get("minutes", "15")
         if wanted not in {str(minutes) for minutes in MINUTES}:
@@ -70,6 +73,7 @@ def build_app(cluster: str, urls: Sequence[str], interval_s: int) -> Starlette:
     return Starlette(
         routes=[
             Route("/", page, methods=["GET"]),
+            Route("/runbook", runbook, methods=["GET"]),
             Route("/api/picture", picture, methods=["GET"]),
             Route("/healthz", healthz, methods=["GET"]),
             Mount("/static", PageFiles(directory=PAGE, check_dir=False)),

@@ -209,7 +209,14 @@ class EngineStream:
         else:
             hearing, connection = self._hearing, self._connection
             if hearing and connection:
-                hearing.chunk(connection.heard_at)
+                # The hot path: `hearing.chunk`, in place.
+                at = connection.heard_at
+                gap = at - hearing.since
+                hearing.since = at
+                if hearing.low < gap <= hearing.high:
+                    hearing.run += 1
+                else:
+                    hearing.turn(gap)
         self._sink.deltas(deltas)
 
     def _conclude(self, *, clean: bool) -> None:

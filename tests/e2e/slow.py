@@ -97,9 +97,11 @@ class Broker:
             line = next(line for line in status if line.startswith("VmRSS"))
         return int(line.split()[1]) * 1024
 
-    def reader(self, job_id: str, *, room: int = RECEIVE_BUFFER) -> SlowReader:
-        """A client of the job's stream that reads when the test does."""
-        return SlowReader(self, job_id, room)
+    def reader(
+        self, job_id: str, *, room: int = RECEIVE_BUFFER, url: str | None = None
+    ) -> SlowReader:
+        """A client of the job's stream, at `url` or the broker, that reads when the test does."""
+        return SlowReader(self, job_id, room, url or self.url)
 
     def websocket(self, sock: socket.socket) -> websockets.connect:
         """A WebSocket over a socket of the test's."""
@@ -109,11 +111,11 @@ class Broker:
             url, sock=sock, additional_headers=key, ping_interval=None, max_queue=1
         )
 
-    def dial(self, room: int = RECEIVE_BUFFER) -> socket.socket:
-        """A connection whose kernel takes little."""
+    def dial(self, room: int = RECEIVE_BUFFER, url: str | None = None) -> socket.socket:
+        """A connection whose kernel takes little, to `url` or the broker."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
-        host, port = self.url.removeprefix("http://").split(":")
+        host, port = (url or self.url).removeprefix("http://").split(":")
         sock.connect((host, int(port)))
         sock.setblocking(False)
         return sock
@@ -122,8 +124,8 @@ class Broker:
 class SlowReader:
     """A raw HTTP client of `/v1/stream`: `seen` is what it has read so far."""
 
-    def __init__(self, broker: Broker, job_id: str, room: int) -> None:
-        self._sock = broker.dial(room)
+    def __init__(self, broker: Broker, job_id: str, room: int, url: str) -> None:
+        self._sock = broker.dial(room, url)
         key = broker.cluster.api_key
         self._sock.send(
             f"GET /v1/stream?job_id={job_id} HTTP/1.1\r\nHost: x\r\n"

@@ -18,6 +18,30 @@ pytestmark = pytest.mark.cluster
 JOB: dict[str, Any] = {"model": MODEL, "prompt": "Hello", "max_tokens": 4}
 
 
+async def test_no_name_that_a_client_makes_up_becomes_a_label(
+    cluster: Cluster, http: httpx.AsyncClient
+) -> None:
+    broker = cluster.broker_url("okome-node-03")
+
+    async def series() -> set[str]:
+        text = (await http.get(f"{broker}/metrics")).text
+        return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+    async def ask(number: int) -> int:
+        made_up = {"model": f"made-up-{number}", "prompt": "x", "max_tokens": 1}
+        path = ("/v1/jobs", "/v1/completions-made-up", f"/made-up-{number}")[number % 3]
+        answer = await http.post(f"{broker}{path}", json=made_up)
+        return answer.status_code
+
+    refused = {await ask(number) for number in range(3)}
+    before = await series()
+    refused |= {await ask(number) for number in range(3, 120)}
+    assert refused == {404}
+    after = await series()
+    assert after == before
+    assert not any("made-up" in name for name in after)
+
+
 @pytest.mark.parametrize(
     ("content", "code", "field"),
     [

@@ -72,6 +72,19 @@ async def test_a_frozen_reader_holds_nobody_and_its_cursor_stands(broker: Broker
     assert had + without_retry(await broker.rest(job_id, last_id(had))) == other
 
 
+async def test_the_broker_learns_of_a_frozen_reader_behind_the_ingress(broker: Broker) -> None:
+    before = await broker.evicted()
+    job_id = await broker.start(VERY_LONG)
+    with broker.reader(job_id, url=broker.cluster.url) as frozen:
+        await frozen.read(5000)
+        await broker.finished(job_id, VERY_LONG)
+
+        async def evicted() -> bool:
+            return await broker.evicted() == before + 1
+
+        await eventually_async(evicted, within=20)
+
+
 async def test_a_frozen_websocket_is_told_and_its_cursors_stand(broker: Broker) -> None:
     before = await broker.evicted()
     jobs = [await broker.start(LONG) for _ in range(3)]

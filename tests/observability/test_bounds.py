@@ -1,4 +1,5 @@
-"""Targets that send too much, before a real Prometheus: they are not taken, and others are."""
+"""Targets that send too much, hang or are dead, before a real Prometheus: they are not taken,
+and others are."""
 
 from __future__ import annotations
 
@@ -29,7 +30,11 @@ BODIES: dict[int, Callable[[], str]] = {
     46: lambda: f"# HELP x {'a' * (9 << 20)}\nx 1\n",
 }
 
+# Takes connections and says nothing; at the control plane's address nobody is.
+HANGING = 41, 8404
 REASONS = {
+    "okome-node-01": "context deadline exceeded",
+    "okome-control": "connection refused",
     "okome-node-03": "",
     "okome-node-04": "sample limit exceeded",
     "okome-node-05": "label_value_length_limit",
@@ -53,6 +58,9 @@ async def targets() -> AsyncIterator[None]:
         for number, body in BODIES.items():
             server = await asyncio.start_server(answering(body()), f"{NET}{number}", 8100)
             await stack.enter_async_context(server)
+        number, port = HANGING
+        server = await asyncio.start_server(silent, f"{NET}{number}", port)
+        await stack.enter_async_context(server)
         yield
 
 
@@ -73,6 +81,17 @@ def answering(body: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter
     return answer
 
 
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until the other side has enough."""
+    try:
+        while await reader.read(1 << 16):
+            continue
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
 @pytest.mark.usefixtures("targets")
 async def test_who_sends_too_much_is_not_taken_and_the_others_are(
     cluster: Cluster, tmp_path: Path
@@ -86,7 +105,7 @@ async def test_who_sends_too_much_is_not_taken_and_the_others_are(
     flags = arguments(config, tmp_path / "data", listen, Retention(1, 64))
 
     async def reasons() -> dict[str, str]:
-        """Of the brokers that were asked: what is wrong with each."""
+        """Of the targets that were asked: what is wrong with each."""
         try:
             answer = await http.get(f"http://{listen}/api/v1/targets")
         except httpx.TransportError:
@@ -95,7 +114,7 @@ async def test_who_sends_too_much_is_not_taken_and_the_others_are(
         return {
             target["labels"]["node"]: target["lastError"]
             for target in found
-            if target["labels"]["job"] == "okome-broker" and target["health"] != "unknown"
+            if target["labels"]["node"] in REASONS and target["health"] != "unknown"
         }
 
     async def as_they_should() -> bool:

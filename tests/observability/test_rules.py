@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from observability import alerts, recording, slo
+from observability.dash.runbook import PAGE, SOURCE, page
 from observability.rule_files import RULES, files
 from stream_broker.measures import STALL_S
 from stream_broker.metrics import BrokerMetrics
@@ -25,6 +26,7 @@ needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="no promtool: sudo apt-get install prometheus"
 )
 STEP_S = 60
+RUNBOOK = "http://127.0.0.9:3000/runbook"
 END = f"{STEPS * STEP_S}s"
 FIRING = 'max by (alertname) (ALERTS{alertstate="firing"})'
 DOCUMENTED = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
@@ -62,9 +64,10 @@ def expect(expr: str, samples: Iterable[str], at: str = END) -> dict[str, Any]:
     return {"expr": expr, "eval_time": at, "exp_samples": found}
 
 
-def unit_test(scenario: Scenario) -> dict[str, Any]:
+def unit_test(scenario: Scenario, step_s: int = STEP_S) -> dict[str, Any]:
     fires = (f'{{alertname="{name}"}}' for name in scenario.fires)
-    return as_test(scenario.name, scenario.series(), [expect(FIRING, fires)])
+    found = expect(FIRING, fires, f"{STEPS * step_s}s")
+    return as_test(scenario.name, scenario.series(), [found]) | {"interval": f"{step_s}s"}
 
 
 def as_test(name: str, series: dict[str, str], expected: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,10 +79,15 @@ def as_test(name: str, series: dict[str, str], expected: list[dict[str, Any]]) -
     }
 
 
-def promtool(directory: Path, tests: list[dict[str, Any]], evaluation_s: int = 2 * STEP_S) -> None:
+def promtool(
+    directory: Path,
+    tests: list[dict[str, Any]],
+    evaluation_s: int = 2 * STEP_S,
+    rules: Path = RULES,
+) -> None:
     """Fails with what promtool says."""
     told = {
-        "rule_files": [str(RULES / name) for name in files()],
+        "rule_files": [str(rules / name) for name in files()],
         "evaluation_interval": f"{evaluation_s}s",
         # Without it promtool takes them in any order: alerts before what they ask for.
         "group_eval_order": [group["name"] for group in (*recording.groups(), *alerts.groups())],
@@ -128,11 +136,13 @@ def test_what_is_told_names_the_place_and_the_figure(tmp_path: Path) -> None:
             "summary": "The engine http://e1 takes long to begin an answer.",
             "description": "5 of 100 answers of small begin after 4.69s or later, from when the "
             "broker asks.",
-            "runbook_url": "docs/runbook.md#okomeengineslow",
+            "runbook_url": f"{RUNBOOK}#okomeengineslow",
         },
     }
     alert = {"alertname": "OkomeEngineSlow", "eval_time": END, "exp_alerts": [told]}
-    promtool(tmp_path, [as_test("told", slow.series(), []) | {"alert_rule_test": [alert]}])
+    labels = {"external_labels": {slo.RUNBOOK_LABEL: RUNBOOK}}
+    test = as_test("told", slow.series(), []) | {"alert_rule_test": [alert]} | labels
+    promtool(tmp_path, [test])
 
 
 @needs_promtool
@@ -185,8 +195,15 @@ def test_every_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> 
     assert notes["summary"].endswith(".")
     assert len(notes["description"]) > 20
     page, _, section = notes["runbook_url"].partition("#")
-    headings = re.findall(r"^### (\w+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert page == f"{{{{ $externalLabels.{slo.RUNBOOK_LABEL} }}}}"
+    text = (ROOT / slo.RUNBOOK).read_text(encoding="utf-8")
+    headings = re.findall(r"^### (\w+)$", text, re.MULTILINE)
     assert section in [heading.lower() for heading in headings]
+    assert f'<h3 id="{section}">' in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_with_the_runbook_is_what_the_docs_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(SOURCE.read_text(encoding="utf-8"))
 
 
 def test_every_section_of_the_runbook_is_of_an_alert() -> None:

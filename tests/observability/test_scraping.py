@@ -100,10 +100,16 @@ def test_every_worker_is_a_target_of_its_own(tmp_path: Path) -> None:
 def test_the_pair_differs_by_its_replica_and_alerts_do_not() -> None:
     one, other = (made(CLUSTER, FULL, name) for name in ("okome-node-09", "okome-node-10"))
 
-    assert one["global"].pop("external_labels") == {"cluster": "okome", "replica": "09"}
-    assert other["global"].pop("external_labels") == {"cluster": "okome", "replica": "10"}
+    assert one["global"].pop("external_labels") == {
+        "cluster": "okome", "replica": "09", "runbook": "http://192.168.86.49:3001/runbook",
+    }  # fmt: skip
+    assert other["global"].pop("external_labels") == {
+        "cluster": "okome", "replica": "10", "runbook": "http://192.168.86.50:3001/runbook",
+    }  # fmt: skip
     assert one == other
-    assert {"regex": "replica", "action": "labeldrop"} in one["alerting"]["alert_relabel_configs"]
+    dropped = one["alerting"]["alert_relabel_configs"]
+    assert {"regex": "replica", "action": "labeldrop"} in dropped
+    assert {"regex": "runbook", "action": "labeldrop"} in dropped
     (alertmanagers,) = one["alerting"]["alertmanagers"]
     assert addresses(alertmanagers) == ["192.168.86.49:9093", "192.168.86.50:9093"]
 

@@ -12,6 +12,7 @@ object `{"script": [...]}` is obeyed instead, step by step, one chunk each:
 the tools have answered. Calls that follow each other in a script are one message's.
 
 Words come in bursts, as speculative decoding has them; `--steady` one by one, evenly.
+`POST /mood` says how answers that begin from then on go: see `Mood`.
 
     python -m tests.support.synthetic_engine --address 127.0.0.1 --port 8000 --rate 40
 """
@@ -28,6 +29,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from tests.support.real_engine import ServerProcess
@@ -48,6 +50,17 @@ class SyntheticEngine(ServerProcess):
     def __init__(self, rate: float = 40.0, *, steady: bool = False) -> None:
         rhythm = ["--steady"] if steady else []
         super().__init__("tests.support.synthetic_engine", "--rate", str(rate), *rhythm)
+
+
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """`first_s` before the first word, `pause_s` after every `every`-th one; `rate` words a
+    second where it is not 0, else that of the command line."""
+
+    first_s: float = 0.0
+    pause_s: float = 0.0
+    every: int = 0
+    rate: float = 0.0
 
 
 class EngineCutError(Exception):
@@ -72,10 +85,11 @@ def tokens_of(text: str) -> int:
 class Answer:
     """One completion, as the request asks for it."""
 
-    def __init__(self, body: dict[str, Any], rate: float, most: int) -> None:
+    def __init__(self, body: dict[str, Any], rate: float, most: int, mood: Mood) -> None:
         self._body = body
-        self._rate = rate
+        self._rate = mood.rate or rate
         self._most = most
+        self._mood = mood
         messages = body["messages"]
         last = messages[-1]
         self.prefix = str(last["content"]) if last["role"] == "assistant" else ""
@@ -93,6 +107,7 @@ class Answer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The events of the stream, `[DONE]` last."""
+        await asyncio.sleep(self._mood.first_s)
         yield self._chunk({"role": "assistant", "content": ""})
         async for piece in self._scripted() if self.script is not None else self._counting():
             yield piece
@@ -107,6 +122,8 @@ class Answer:
             for _ in range(burst):
                 self.produced += 1
                 yield self._chunk({"content": word(begun + self.produced)})
+                if self._mood.every and not self.produced % self._mood.every:
+                    await asyncio.sleep(self._mood.pause_s)
             left -= burst
             await asyncio.sleep(burst / self._rate)
         yield self._chunk({}, "length")
@@ -170,6 +187,7 @@ class Server:
     def __init__(self, rate: float, steady: bool = False) -> None:
         self._rate = rate
         self._most = 1 if steady else max(1, round(2 * rate * _TICK_S))
+        self._mood = Mood()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
@@ -192,8 +210,12 @@ class Server:
             await self._whole(writer, {})
         elif path == b"/v1/models":
             await self._whole(writer, {"object": "list", "data": [{"id": MODEL}]})
+        elif path == b"/mood":
+            self._mood = Mood(**json.loads(body))
+            await self._whole(writer, {})
         elif path.endswith(b"/v1/chat/completions"):
-            await self._stream(Answer(json.loads(body), self._rate, self._most), reader, writer)
+            answer = Answer(json.loads(body), self._rate, self._most, self._mood)
+            await self._stream(answer, reader, writer)
             return False
         else:
             await self._whole(writer, {"detail": "Not Found"}, b"404 Not Found")

@@ -115,6 +115,24 @@ async def test_it_is_readable_on_every_screen(
         assert not await page.evaluate(WIDER)
 
 
+async def test_an_alert_leads_to_its_section_of_the_runbook(
+    browser: Browser, script: ScriptedPrometheus
+) -> None:
+    async with dash(script) as url:
+        script.firing = [alert("OkomeLogSlow", "ticket")]
+        notes = script.firing[0]["annotations"]
+        notes["runbook_url"] = f"{url}/runbook#okomelogslow"
+        async with opened(browser, url) as page:
+            await page.get_by_role("link", name="what to do").click()
+            heading = page.get_by_role("heading", name="OkomeLogSlow", exact=True)
+            await expect(heading).to_be_in_viewport()
+            assert await page.evaluate(FAINT) == []
+            await page.set_viewport_size({"width": 320, "height": 800})
+            assert not await page.evaluate(WIDER)
+            await page.get_by_role("link", name="To the figures").click()
+            await expect(page.get_by_role("status")).to_be_visible()
+
+
 async def test_a_prometheus_that_is_away_is_told(browser: Browser) -> None:
     async with dash(away=True) as url, opened(browser, url) as page:
         told = page.get_by_role("status")
