@@ -26,8 +26,6 @@ MODULES = {path.stem for path in (PLAYBOOKS / "library").glob("*.py")}
 SPEC = ROLES / "preflight/files/variables.yml"
 # What upgrade.yml leaves to site.yml, because no release of OKOME is in it.
 NOT_OF_A_RELEASE = {"base", "firewall", "postgres", "cache"}
-# Units without a process that could do harm: they set the governor, once.
-PLAIN_UNITS = {"okome-governor.service.j2"}
 
 
 def read(path: Path) -> Any:
@@ -181,7 +179,7 @@ def test_nothing_is_restarted_by_what_a_play_has_changed() -> None:
 
 
 def test_every_unit_is_hardened() -> None:
-    units = [file for file in ROLES.rglob("templates/*.service.j2") if file.name not in PLAIN_UNITS]
+    units = list(ROLES.rglob("templates/*.service.j2"))
     assert len(units) > 15
     for unit in units:
         text = unit.read_text("utf-8")
