@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ _TIMEOUT_S = 30.0
 _WORDS = "Name the colours of the rainbow."
 _QUESTION = {"messages": [{"role": "user", "content": _WORDS}]}
 _TOKENS = 24
+# Prometheus asks every 15 s.
+_SCRAPED_S = 60.0
+_PAUSE_S = 1.0
 Browser = Literal["auto", "yes", "no"]
 
 
@@ -152,7 +156,7 @@ def metrics(site: Site) -> str:
     """brokers and ingress tell their figures"""
     cluster, told = site.cluster, 0
     wanted = [(f"http://{n.address}:{n.port + w}/metrics", "okome_broker_")
-              for n in cluster.role("stream") for w in range(n.workers)]  # fmt: skip
+              for n in cluster.brokers() for w in range(n.workers)]  # fmt: skip
     wanted += [(f"http://{node.address}:{cluster.stats_port}/metrics", "haproxy_")
                for node in cluster.role("ingress")]  # fmt: skip
     for url, prefix in wanted:
@@ -163,6 +167,35 @@ def metrics(site: Site) -> str:
             raise OkomeError(f"{url}: has nothing that begins with {prefix}")
         told += found
     return f"{told} series from {len(wanted)} processes"
+
+
+def watched(site: Site) -> str:
+    """those who look on see everybody"""
+    nodes = site.cluster.role("observability")
+    seen = 0
+    for node in nodes:
+        url = f"http://{node.address}:{node.port}"
+        # What was started just now is asked within a quarter of a minute.
+        deadline = time.monotonic() + _SCRAPED_S
+        while (found := _unseen(site, url)) is None or found[1]:
+            if time.monotonic() > deadline:
+                reason = "asks nobody" if found is None else f"gets no answer of {found[1]}"
+                raise OkomeError(f"Prometheus of {node.name} ({url}) {reason}")
+            time.sleep(_PAUSE_S)
+        seen += found[0]
+    return f"{seen} of {seen} targets of {len(nodes)} Prometheus answer"
+
+
+def _unseen(site: Site, url: str) -> tuple[int, str] | None:
+    """How many targets a Prometheus has, and those that do not answer, named; None without any.
+    Engines may have no metrics."""
+    asked = {"query": 'up{job!~"engine|gpu"}'}
+    answer = site.http.get(f"{url}/api/v1/query", params=asked, headers={"Authorization": ""})
+    _expect(url, answer, 200)
+    series = answer.json()["data"]["result"]
+    silent = sorted(f"{one['metric']['job']} of {one['metric'].get('node', '?')}"
+                    for one in series if one["value"][1] != "1")  # fmt: skip
+    return (len(series), ", ".join(silent)) if series else None
 
 
 def person(site: Site) -> str:
@@ -183,7 +216,7 @@ def person(site: Site) -> str:
 
 
 CHECKS: tuple[Callable[[Site], str], ...] = (
-    page, hidden, redirect, completion, resumption, client, metrics, person,
+    page, hidden, redirect, completion, resumption, client, metrics, watched, person,
 )  # fmt: skip
 
 

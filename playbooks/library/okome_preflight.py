@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ module: okome_preflight
 short_description: Looks for what would keep a deployment from succeeding
 description: Returns what is wrong with the host and how to mend it. Changes nothing.
 options:
+  address: {description: That its services are to listen on; empty for none, type: str}
   ports: {description: TCP ports that must be free or ours, type: list, elements: int}
   memory_mb: {description: Least memory of the machine, type: int}
   disk_mb: {description: Least free space below /opt and /var, type: int}
@@ -54,6 +56,19 @@ def memory_fault(meminfo: str, least_mb: int) -> tuple[str, str] | None:
     if total >= least_mb * 1024:
         return None
     return f"it has {total // 1024} MB of memory", f"{least_mb} MB are needed for its role"
+
+
+def address_faults(address: str) -> list[tuple[str, str]]:
+    """One where no service of the host could listen on it; none for an empty one."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        if address:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.bind((address, 0))
+    except OSError as error:
+        remedy = "give it that address itself, not one before it (NAT), or mend ansible_host"
+        return [(f"it has not the address {address} ({error.strerror})", remedy)]
+    return []
 
 
 def package_faults(status: str) -> list[tuple[str, str]]:
@@ -133,12 +148,13 @@ def disk_faults(least_mb: int) -> list[tuple[str, str]]:
     return faults
 
 
-def examine(ports: list[int], memory_mb: int, disk_mb: int) -> list[str]:
+def examine(ports: list[int], memory_mb: int, disk_mb: int, address: str = "") -> list[str]:
     """Everything that is wrong, each with how to mend it."""
     found = [
         system_fault(Path("/etc/os-release").read_text()),
         memory_fault(Path("/proc/meminfo").read_text(), memory_mb),
         *disk_faults(disk_mb),
+        *address_faults(address),
         *port_faults(ports),
         *package_faults(Path("/var/lib/dpkg/status").read_text(encoding="utf-8")),
     ]
@@ -154,6 +170,7 @@ def main() -> None:
 
     module = AnsibleModule(
         {
+            "address": {"type": "str", "default": ""},
             "ports": {"type": "list", "elements": "int", "default": []},
             "memory_mb": {"type": "int", "default": 0},
             "disk_mb": {"type": "int", "default": 0},
@@ -162,7 +179,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     asked = module.params
-    findings = examine(asked["ports"], asked["memory_mb"], asked["disk_mb"])
+    findings = examine(asked["ports"], asked["memory_mb"], asked["disk_mb"], asked["address"])
     clocks = {"time": time.time(), "began": asked["began"]}
     module.exit_json(changed=False, findings=findings, **clocks)
 

@@ -63,6 +63,15 @@ def test_a_process_is_named_by_its_unit(preflight: ModuleType) -> None:
     assert preflight.unit_of("0::/user.slice/session-1.scope\n") == "no unit"
 
 
+def test_an_address_that_the_host_has_not_is_told(preflight: ModuleType) -> None:
+    assert preflight.address_faults("") == []
+    assert preflight.address_faults("127.0.0.1") == []
+    # Of the documents' own network, which nobody has.
+    ((found, remedy),) = preflight.address_faults("192.0.2.1")
+    assert found.startswith("it has not the address 192.0.2.1")
+    assert "ansible_host" in remedy
+
+
 def status(**packages: str) -> str:
     """As dpkg keeps it."""
     return "".join(
