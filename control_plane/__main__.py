@@ -26,7 +26,7 @@ from control_plane.background import repeating
 from control_plane.channel import RELOAD_EVERY_S, RoleConnection, RoleGuard, ServerTls
 from control_plane.credentials import CredentialsError, read_credentials
 from control_plane.policy_source import PolicySource
-from control_plane.store.database import Database, StoreError
+from control_plane.store.database import Database, StoreError, migrate_beside
 from control_plane.store.engines import sqlite_url
 from inventory.faults import FaultsError
 from inventory.load import InventoryError, load_cluster
@@ -60,8 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _leave)
     sys.setswitchinterval(_SWITCH_EVERY_S)
     try:
+        if options.migrate:
+            _migrate(options)
+            return 0
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_migrate(options) if options.migrate else _serve(options))
+            runner.run(_serve(options))
     except FaultsError as error:
         for line in error.lines():
             print(f"control plane: {line}", file=sys.stderr)
@@ -108,13 +111,10 @@ async def _serve(options: argparse.Namespace) -> None:
         await uvicorn.Server(config).serve(sockets=[listener])
 
 
-async def _migrate(options: argparse.Namespace) -> None:
+def _migrate(options: argparse.Namespace) -> None:
+    """While another process of the control plane serves, as in an upgrade."""
     credentials = read_credentials(options.credentials)
-    database = Database(credentials.database_url or sqlite_url(options.state))
-    try:
-        await database.open(time.time())
-    finally:
-        await database.close()
+    migrate_beside(credentials.database_url or sqlite_url(options.state), time.time())
 
 
 def _policy(cluster: Cluster, options: argparse.Namespace) -> PolicySource:

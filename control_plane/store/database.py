@@ -11,8 +11,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -206,22 +207,22 @@ class Database:
             return run_batch(connection, works, self._monotonic)
 
     def _prepare(self, now: float) -> None:
-        name = self.url.render_as_string(hide_password=True)
-        try:
-            if self.url.database and _is_file(self.url):
-                Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._engine = _migrated(make_engine(self.url, self._timeout_s), now)
+        with _told(self.url):
+            self._engine = _migrated(self.url, self._timeout_s, now, beside=False)
             self._syncing.mark()
-        except OSError as error:
-            raise StoreError(f"{name}: cannot be opened: {error.strerror}") from error
-        except DBAPIError as error:
-            reason = " ".join(str(error.orig).split())
-            raise StoreError(f"{name}: cannot be opened: {reason}") from error
-        except SchemaError as error:
-            raise StoreError(f"{name}: cannot be opened: {error}") from error
 
 
-def _migrated(engine: Engine, now: float) -> Engine:
+def migrate_beside(url: URL, now: float, timeout_s: float = 1.0) -> None:
+    """Brings the schema up to date, also while a control plane works with the database; no
+    step waits for that one longer than `timeout_s`. Raises StoreError."""
+    with _told(url):
+        _migrated(url, timeout_s, now, beside=True).dispose()
+
+
+def _migrated(url: URL, timeout_s: float, now: float, *, beside: bool) -> Engine:
+    if url.database and _is_file(url):
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = make_engine(url, timeout_s, beside=beside)
     try:
         with engine.begin() as connection:
             migrate(connection, now)
@@ -229,6 +230,21 @@ def _migrated(engine: Engine, now: float) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def _told(url: URL) -> Iterator[None]:
+    """What keeps it from being opened is told as StoreError."""
+    name = url.render_as_string(hide_password=True)
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{name}: cannot be opened: {error.strerror}") from error
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise StoreError(f"{name}: cannot be opened: {reason}") from error
+    except SchemaError as error:
+        raise StoreError(f"{name}: cannot be opened: {error}") from error
 
 
 def _is_file(url: URL) -> bool:

@@ -50,15 +50,19 @@ def postgres_url(given: str) -> URL:
     return url.set(drivername=_DRIVER)
 
 
-def make_engine(url: URL, timeout_s: float, *, reading: bool = False) -> Engine:
+def make_engine(
+    url: URL, timeout_s: float, *, reading: bool = False, beside: bool = False
+) -> Engine:
     """An engine with one connection, which is opened at the first use and anew when lost.
 
     `timeout_s` bounds each statement. `reading`: it cannot write, and waits for no writer.
+    `beside`: a control plane may work with it at the same time, so nothing but the schema may
+    be changed.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, timeout_s, reading)
     engine = _postgres(url, timeout_s, _READING if reading else _WRITING)
-    if not reading:
+    if not (reading or beside):
         event.listen(engine, "connect", _be_the_only_one)
     return engine
 

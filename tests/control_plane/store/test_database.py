@@ -14,7 +14,13 @@ from sqlalchemy import URL, Connection, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from contracts.problems import ProblemError
-from control_plane.store.database import BATCH, WAITING_MAX, Database, StoreError
+from control_plane.store.database import (
+    BATCH,
+    WAITING_MAX,
+    Database,
+    StoreError,
+    migrate_beside,
+)
 from control_plane.store.engines import FILE_NAME, sqlite_url
 from control_plane.store.schema import tiers
 from tests.control_plane.harness import NOW
@@ -186,6 +192,18 @@ async def test_two_control_planes_never_work_with_one_database(postgres: Postgre
     await first.close()
     await second.open(NOW)
     await second.close()
+
+
+async def test_the_schema_is_brought_up_to_date_while_a_control_plane_works(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.fresh()
+    working = Database(url, timeout_s=5.0)
+    await working.open(NOW)
+    await asyncio.to_thread(migrate_beside, url, NOW)
+    await working.run(partial(add, name="t"))
+    assert await working.run(count) == 1
+    await working.close()
 
 
 async def test_the_directory_is_for_the_owner_alone(tmp_path: Path) -> None:
