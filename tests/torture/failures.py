@@ -101,6 +101,15 @@ class Field:
     async def _begin(self, node: str) -> str:
         return await start(self.http, self.cluster.broker_url(node), _TOKENS, model=MODEL)
 
+    async def engine_up(self) -> None:
+        """Until the control plane has seen that it serves again."""
+        control = f"http://{self.cluster.net}25:8000/readyz?engines=up"
+
+        async def up() -> bool:
+            return (await self.http.get(control)).status_code == 200
+
+        await eventually_async(up, within=_PATIENCE_S)
+
     async def kill(self, role: str, last: int) -> None:
         """-9 to the first of that role at the address that ends so; the supervisor starts it
         again by its rules."""
@@ -174,6 +183,7 @@ async def engine_killed(place: Field, figures: Figures) -> None:
     await _ends_by(place, figures, place.engine.kill, {"engine_error", "engine_unreachable",
                                                        "engine_truncated"})  # fmt: skip
     await asyncio.to_thread(place.engine.__enter__)
+    await place.engine_up()
 
 
 async def engine_stalled(place: Field, figures: Figures) -> None:
@@ -182,6 +192,7 @@ async def engine_stalled(place: Field, figures: Figures) -> None:
         await _ends_by(place, figures, lambda: os.kill(pid, signal.SIGSTOP), {"engine_stalled"})
     finally:
         os.kill(pid, signal.SIGCONT)
+    await place.engine_up()
 
 
 async def _ends_by(
@@ -241,8 +252,8 @@ async def every_log_stopped(place: Field, figures: Figures) -> None:
             figures.faults.append(f"a new job: {answer.status_code} {text[-200:]!r}")
         # Nobody can be told by a log that is away: it is read once it is back.
         await asyncio.sleep(max(0.0, began + 33 - time.monotonic()))
-        for name in redis:
-            await place.operator.ask("start", name)
+        # None of them is ready before the others are there.
+        await asyncio.gather(*(place.operator.ask("start", name) for name in redis))
         if not await seen_by(streams, lambda stream: stream.ended, _PATIENCE_S):
             figures.faults.append("not all streams were told")
         figures.times.append(time.monotonic() - began)
