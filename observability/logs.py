@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import os
 import signal
@@ -24,6 +23,8 @@ from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO
+
+import msgspec
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -47,6 +48,7 @@ class JsonFormatter(logging.Formatter):
         super().__init__()
         self._process = dict(process)
         self._journal = journal
+        self._encoder = msgspec.json.Encoder(enc_hook=str)
 
     def format(self, record: logging.LogRecord) -> str:
         """See the class."""
@@ -61,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(line, ensure_ascii=False, default=str)
+        text = self._encoder.encode(line).decode()
         return f"<{_PRIORITIES.get(record.levelname, 6)}>{text}" if self._journal else text
 
 
