@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 
 from observability import slo
+from observability.boards import objectives as at
 from observability.boards import slo as overview
 from tests.observability.faults.people import SlowClient, ask
 from tests.observability.faults.seeing import Sight
@@ -157,7 +158,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "client-slow": Fault(
         "ten clients that take nothing, three that take 4 KB a second",
         _slow_clients,
-        Sight(_BROKERS, "How far is the slowest viewer behind?", "{{node}}", 1000),
+        Sight(_BROKERS, "How far is the slowest viewer behind?", "{{node}}", at.PILE.warn),
         frozenset({"OkomeSlowViewers"}),
         "OkomeSlowViewers",
         120,
