@@ -161,7 +161,7 @@ class Pump:
                 if body:
                     connection.write_frame(body)
                     self._wrote_at = now = self._loop.time()
-                    if delivery:
+                    if delivery is not None:
                         if last.name != "token":
                             delivery.frame(last, now)
                             continue

@@ -208,7 +208,7 @@ class EngineStream:
             self._conclude(clean=last is Finish)
         else:
             hearing, connection = self._hearing, self._connection
-            if hearing and connection:
+            if hearing is not None and connection is not None:
                 # The hot path: `hearing.chunk`, in place.
                 at = connection.heard_at
                 gap = at - hearing.since
