@@ -86,15 +86,14 @@ def _renamed_bundle(place: Path) -> str:
     return str(described["release"])
 
 
-def played(
-    lab: Lab, name: str, report: Report, *words: str, until: str | None = None
-) -> Played:
+def played(lab: Lab, name: str, report: Report, *words: str, until: str | None = None) -> Played:
     """As `play`, with all that came of it."""
     began = time.monotonic()
     command = lab.outside(
         program("ansible-playbook"),
         *("-i", str(lab.inventory), f"--ssh-common-args=-F {lab.ssh_config}"),
         *("-e", f"okome_secrets_dir={lab.secrets}", "-e", f"okome_backup_dir={lab.backups}"),
+        *("-e", json.dumps({"okome_alerts": {"webhooks": [lab.told_of_alerts]}})),
         *(f"playbooks/{name}.yml", *words),
     )
     # Its connections and temporary files go with the lab.
