@@ -51,7 +51,7 @@ changed_paths: {description: What was not as it should be, returned: always, typ
 """
 
 # Ansible puts them here. Its own library for modules takes a host some 0.3 s of a core to read,
-# for each task (docs/adr/0026).
+# for each task (docs/adr/0027).
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 DEFAULTS = {"content": None, "link": None, "mode": None, "owner": "root", "group": "root"}
 
