@@ -36,7 +36,7 @@ _BOOT_S = 60.0
 _ALERTS_PORT = 9095
 # Bytes: with that much memory free, all hosts' disks are in it, up to so much.
 _ROOMY = 12 << 30
-_DISKS = 8 << 30
+_DISKS = 11 << 30
 
 
 class Lab:

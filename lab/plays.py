@@ -97,19 +97,29 @@ def played(lab: Lab, name: str, report: Report, *words: str, until: str | None =
         *(f"playbooks/{name}.yml", *words),
     )
     # Its connections and temporary files go with the lab.
-    environment = {**os.environ, "ANSIBLE_HOME": str(lab.ansible_home), "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "ANSIBLE_HOME": str(lab.ansible_home),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(lab.ansible_home / "cp"),
+        "PYTHONPATH": str(ROOT),
+    }
     changed, lines = [], []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as playing:
         assert playing.stdout is not None  # noqa: S101 - it was asked for above
-        for line in playing.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-            match = _CHANGED.match(line)
-            if until is not None and line.startswith(until):
-                playing.kill()
-            if match and match[2] != "0":
-                changed.append(f"{match[1]} ({match[2]})")
+        try:
+            for line in playing.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+                match = _CHANGED.match(line)
+                if until is not None and line.startswith(until):
+                    playing.kill()
+                if match and match[2] != "0":
+                    changed.append(f"{match[1]} ({match[2]})")
+        except BaseException:
+            # Else it would go on by itself.
+            playing.terminate()
+            raise
     report(f"playbooks/{name}.yml took {time.monotonic() - began:.1f} s")
     return Played(playing.returncode, changed, " ".join(" ".join(lines).split()))
