@@ -33,9 +33,10 @@ PROGRAMS = {
     "ssh": "openssh-client",
 }
 _BOOT_S = 60.0
+_ALERTS_PORT = 9095
 # Bytes: with that much memory free, all hosts' disks are in it, up to so much.
 _ROOMY = 12 << 30
-_DISKS = 8 << 30
+_DISKS = 11 << 30
 
 
 class Lab:
@@ -75,6 +76,11 @@ class Lab:
     def backups(self) -> Path:
         """Of this lab's cluster."""
         return STATE / "backups"
+
+    @property
+    def told_of_alerts(self) -> str:
+        """The URL at the client where this lab's Alertmanagers tell of alerts."""
+        return f"http://{self.host(CLIENT).address}:{_ALERTS_PORT}/"
 
     @property
     def ansible_home(self) -> Path:

@@ -118,6 +118,10 @@ class Machines:
             f"--bind-ro={repository(self._cache)}:{REPOSITORY}",
         ]
 
+    def root(self, host: Host) -> Path:
+        """The host's files, seen from outside."""
+        return self._state / host.name / "root"
+
     def runs(self, host: Host) -> bool:
         """Has it any process?"""
         return any(_members(group) for group in _groups(host.name))

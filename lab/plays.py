@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.lab import ROOT, Lab
@@ -18,6 +19,16 @@ from okome.paths import cache_dir
 
 Report = Callable[[str], None]
 _CHANGED = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Ansible's exit status; `HOST (N)` for every host where something changed; what it said,
+    each run of white space as one space."""
+
+    status: int
+    changed: list[str]
+    said: str
 
 
 def bundle_dir() -> Path:
@@ -40,16 +51,16 @@ def program(name: str) -> str:
 def play(lab: Lab, name: str, report: Report, *words: str, until: str | None = None) -> int:
     """Plays `playbooks/NAME.yml`; returns Ansible's exit status. With `until` it is killed at
     the first line that begins so."""
-    return _play(lab, name, report, *words, until=until)[0]
+    return played(lab, name, report, *words, until=until).status
 
 
 def play_unchanged(lab: Lab, name: str, report: Report) -> None:
     """Plays it again. Raises LabError when it fails, or changes anything."""
-    status, changed = _play(lab, name, report)
-    if status != 0:
+    again = played(lab, name, report)
+    if again.status != 0:
         raise LabError(f"playbooks/{name}.yml failed")
-    if changed:
-        raise LabError(f"playbooks/{name}.yml, played again, changed {', '.join(changed)}")
+    if again.changed:
+        raise LabError(f"playbooks/{name}.yml, played again, changed {', '.join(again.changed)}")
 
 
 def upgrade(lab: Lab, report: Report, sick: str | None, *words: str) -> int:
@@ -75,30 +86,40 @@ def _renamed_bundle(place: Path) -> str:
     return str(described["release"])
 
 
-def _play(
-    lab: Lab, name: str, report: Report, *words: str, until: str | None = None
-) -> tuple[int, list[str]]:
-    """The exit status, and `HOST (N)` for every host where something changed."""
+def played(lab: Lab, name: str, report: Report, *words: str, until: str | None = None) -> Played:
+    """As `play`, with all that came of it."""
     began = time.monotonic()
     command = lab.outside(
         program("ansible-playbook"),
         *("-i", str(lab.inventory), f"--ssh-common-args=-F {lab.ssh_config}"),
         *("-e", f"okome_secrets_dir={lab.secrets}", "-e", f"okome_backup_dir={lab.backups}"),
+        *("-e", json.dumps({"okome_alerts": {"webhooks": [lab.told_of_alerts]}})),
         *(f"playbooks/{name}.yml", *words),
     )
     # Its connections and temporary files go with the lab.
-    environment = {**os.environ, "ANSIBLE_HOME": str(lab.ansible_home), "PYTHONPATH": str(ROOT)}
-    changed = []
+    environment = {
+        **os.environ,
+        "ANSIBLE_HOME": str(lab.ansible_home),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(lab.ansible_home / "cp"),
+        "PYTHONPATH": str(ROOT),
+    }
+    changed, lines = [], []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as playing:
         assert playing.stdout is not None  # noqa: S101 - it was asked for above
-        for line in playing.stdout:
-            print(line, end="", flush=True)
-            match = _CHANGED.match(line)
-            if until is not None and line.startswith(until):
-                playing.kill()
-            if match and match[2] != "0":
-                changed.append(f"{match[1]} ({match[2]})")
+        try:
+            for line in playing.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+                match = _CHANGED.match(line)
+                if until is not None and line.startswith(until):
+                    playing.kill()
+                if match and match[2] != "0":
+                    changed.append(f"{match[1]} ({match[2]})")
+        except BaseException:
+            # Else it would go on by itself.
+            playing.terminate()
+            raise
     report(f"playbooks/{name}.yml took {time.monotonic() - began:.1f} s")
-    return playing.returncode, changed
+    return Played(playing.returncode, changed, " ".join(" ".join(lines).split()))

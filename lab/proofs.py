@@ -10,7 +10,9 @@ from pathlib import Path
 
 from lab.drills import holder, settle
 from lab.lab import ROOT, Lab
+from lab.pair import one_of_the_pair
 from lab.plays import Report, play, program, upgrade
+from lab.refusals import locked_out, unfit_hosts
 from lab.shell import LabError, run
 
 _USER = "lab-user"
@@ -116,6 +118,9 @@ def taken_down(lab: Lab, report: Report) -> None:
 
 
 PROOFS: dict[str, Callable[[Lab, Report], None]] = {
+    "preflight": unfit_hosts,
+    "lockout": locked_out,
+    "pair": one_of_the_pair,
     "upgrade": rolling_upgrade,
     "sick-upgrade": sick_upgrade,
     "interrupted": interrupted_run,

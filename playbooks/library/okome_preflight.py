@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -31,6 +32,8 @@ findings: {description: "Each what is wrong, and how to mend it", returned: alwa
 time: {description: The host's clock in seconds since 1970, returned: always, type: float}
 """
 
+# Ansible puts them here, see okome_files.
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 SYSTEMS = {("debian", "12"), ("ubuntu", "24.04")}
 PYTHON = (3, 11)
 OURS = ("okome-", "haproxy.service")
@@ -119,7 +122,8 @@ def port_faults(ports: list[int]) -> list[tuple[str, str]]:
     for port, inode in sorted(taken.items()):
         unit = owners.get(inode, "a process of the machine's")
         if not unit.startswith(OURS):
-            remedy = f"stop it (systemctl disable --now {unit})"
+            is_unit = unit.endswith(".service")
+            remedy = f"stop it (systemctl disable --now {unit})" if is_unit else "stop that process"
             faults.append((f"port {port} is taken by {unit}", remedy))
     return faults
 
@@ -166,22 +170,10 @@ def examine(ports: list[int], memory_mb: int, disk_mb: int, address: str = "") -
 
 def main() -> None:
     """As Ansible calls it."""
-    from ansible.module_utils.basic import AnsibleModule
-
-    module = AnsibleModule(
-        {
-            "address": {"type": "str", "default": ""},
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "memory_mb": {"type": "int", "default": 0},
-            "disk_mb": {"type": "int", "default": 0},
-            "began": {"type": "float", "default": 0.0},
-        },
-        supports_check_mode=True,
-    )
-    asked = module.params
+    asked = json.loads(ARGUMENTS)
     findings = examine(asked["ports"], asked["memory_mb"], asked["disk_mb"], asked["address"])
-    clocks = {"time": time.time(), "began": asked["began"]}
-    module.exit_json(changed=False, findings=findings, **clocks)
+    clocks = {"time": time.time(), "began": float(asked["began"])}
+    print(json.dumps({"changed": False, "findings": findings, **clocks}))
 
 
 if __name__ == "__main__":

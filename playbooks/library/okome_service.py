@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 DOCUMENTATION = """
@@ -25,6 +27,10 @@ options:
     type: list
     elements: path
   act: {description: "false: only look", type: bool, default: true}
+  restart:
+    description: "false: what runs is left alone, and `stale` tells of it"
+    type: bool
+    default: true
 author: [OKOME]
 """
 EXAMPLES = """
@@ -36,6 +42,8 @@ stale: {description: Did it run with what was there before?, returned: always, t
 verb: {description: "start, reload or restart; empty for nothing", returned: always, type: str}
 """
 
+# Ansible puts them here, see okome_files.
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 _FORMAT = "%a %Y-%m-%d %H:%M:%S.%f %Z"
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "FragmentPath",
@@ -92,12 +100,15 @@ def _show(name: str) -> dict[str, str]:
     return parse(_systemctl("show", "--timestamp=us+utc", f"-p{','.join(_PROPERTIES)}", name))
 
 
-def settle(name: str, reads: list[str], rereads: list[str], act: bool) -> tuple[bool, str]:
+def settle(
+    name: str, reads: list[str], rereads: list[str], act: bool, restart: bool = True
+) -> tuple[bool, str]:
     """Makes it so. Returns whether something was, or without `act` would be, done, and what
     was due."""
     shown = _show(name)
     due = verb(shown, reads, rereads)
-    changed = bool(due) or shown["UnitFileState"] != "enabled"
+    done = due == "start" or (restart and bool(due))
+    changed = done or shown["UnitFileState"] != "enabled"
     if not act:
         return changed, due
     if shown["NeedDaemonReload"] == "yes" or shown["LoadState"] != "loaded":
@@ -106,31 +117,30 @@ def settle(name: str, reads: list[str], rereads: list[str], act: bool) -> tuple[
         due = verb(shown, reads, rereads)
     if shown["UnitFileState"] != "enabled":
         _systemctl("enable", name)
-    if due:
+    if due == "start" or (restart and due):
         _systemctl(due, name)
     return changed, due
 
 
-def main() -> None:
+def main() -> int:
     """As Ansible calls it."""
-    from ansible.module_utils.basic import AnsibleModule
-
-    arguments = {
-        "name": {"type": "str", "required": True},
-        "reads": {"type": "list", "elements": "path", "default": []},
-        "rereads": {"type": "list", "elements": "path", "default": []},
-        "act": {"type": "bool", "default": True},
-    }
-    module = AnsibleModule(arguments, supports_check_mode=True)
-    asked = module.params
-    act = asked["act"] and not module.check_mode
+    asked = json.loads(ARGUMENTS)
+    name, act = asked["name"], asked.get("act", True)
     try:
-        changed, due = settle(asked["name"], asked["reads"], asked["rereads"], act)
+        changed, due = settle(
+            name,
+            asked.get("reads", []),
+            asked.get("rereads", []),
+            act and not asked["_ansible_check_mode"],
+            asked.get("restart", True),
+        )
     except (RuntimeError, OSError, KeyError, ValueError) as error:
-        module.fail_json(msg=f"{asked['name']}: {error}")
+        print(json.dumps({"failed": True, "msg": f"{name}: {error}"}))
+        return 1
     stale = due in ("reload", "restart")
-    module.exit_json(changed=changed and asked["act"], stale=stale, verb=due)
+    print(json.dumps({"changed": changed and act, "stale": stale, "verb": due}))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

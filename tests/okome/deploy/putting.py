@@ -61,6 +61,9 @@ def _each(role: Path, name: str) -> list[str]:
 
 
 def _note(value: dict[str, Any], found: Put) -> None:
+    if value.get("link") == "/dev/null":
+        found.masked.add(Path(value["path"]).name)
+        return
     for key in ("path", "dest"):
         said = value.get(key)
         if isinstance(said, str) and value.get("state") != "absent":

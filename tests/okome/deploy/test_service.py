@@ -139,3 +139,15 @@ def test_a_dry_run_says_what_is_due_and_asks_for_nothing(
     assert service.settle("okome-x.service", [], [rules], False) == (True, "reload")
     assert service.settle("okome-x.service", [], [], True) == (False, "")
     assert asked() == []
+
+
+def test_what_runs_is_left_alone_and_told_of_where_it_is_not_to_be_restarted(
+    service: ModuleType, tmp_path: Path, asked: Callable[[], list[str]]
+) -> None:
+    conf = file(tmp_path / "conf", 1)
+    tell(tmp_path, **shown(""))
+
+    seen = service.settle("okome-x.service", [conf], [], True, restart=False)
+
+    assert seen == (False, "restart")
+    assert not any("restart" in words for words in asked())
