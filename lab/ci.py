@@ -68,7 +68,7 @@ def _may_namespaces() -> bool:
     name = f"{PREFIX}-probe"
     made = succeeds("ip", "netns", "add", name)
     veth = made and succeeds(
-        *("ip", "-n", name, "link", "add", "a", "type", "veth", "peer", "name", "b")
+        *("ip", "-n", name, "link", "add", "name", "one", "type", "veth", "peer", "name", "two")
     )
     succeeds("ip", "netns", "del", name)
     return made and veth
