@@ -152,7 +152,7 @@ def _ingress(node: Node, cluster: Cluster, paths: Paths, programs: Programs) -> 
         role="ingress",
         address=node.address,
         port=node.port,
-        ready_url=f"http://{node.address}:{cluster.stats_port}/healthz",
+        ready_url=f"http://{node.address}:{cluster.stats_port}/serving",
         argv=(str(programs.haproxy), "-db", "-f", str(config)),
         listens=ingress_listens(cluster, node),
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
-from redis.exceptions import ResponseError
+from redis.exceptions import MovedError, ResponseError
 
 from inventory.model import Cluster, Durability
 from stream_broker.log.base import LogUnavailable, Unacknowledged
@@ -160,8 +160,12 @@ class ClusterStores:
                 if isinstance(error, Unacknowledged) or not tries:
                     raise
                 await self.topology.refresh()
-                if self.topology.primary(tag) == address:
+                if self.topology.primary(tag) != address:
+                    continue
+                if not isinstance(error.__cause__, MovedError):
                     raise
+                # Those that answered first do not know it yet.
+                self.topology.follow(tag, error.__cause__.node_addr)
 
     async def link(self, tag: str, *setup: bytes) -> Link:
         """See Stores. It is closed when `tag` moves."""

@@ -49,6 +49,10 @@ class Topology:
         """Closes `link` when `tag` moves."""
         self._bound.setdefault(tag, weakref.WeakSet()).add(link)
 
+    def follow(self, tag: str, address: Address) -> None:
+        """Where the one that was its primary says that `tag` is now."""
+        self._place(tag, address)
+
     async def refresh(self) -> None:
         """Asks the cluster. Who comes while it is being asked shares the answer."""
         if self._refreshing is None or self._refreshing.done():

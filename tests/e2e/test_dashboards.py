@@ -27,7 +27,7 @@ CLUSTER_ONLY = {
     "okome-engines": 7,  # vLLM's own, and the GPU
     "okome-control": 4,  # PostgreSQL
     "okome-redis": 9,
-    "okome-nodes": 9,
+    "okome-nodes": 10,
 }
 WITHIN_S = 60
 
