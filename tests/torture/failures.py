@@ -180,34 +180,44 @@ async def broker_drained(place: Field, figures: Figures) -> None:
 
 
 async def engine_killed(place: Field, figures: Figures) -> None:
-    await _ends_by(place, figures, place.engine.kill, {"engine_error", "engine_unreachable",
-                                                       "engine_truncated"})  # fmt: skip
-    await asyncio.to_thread(place.engine.__enter__)
-    await place.engine_up()
+    async def start() -> None:
+        await asyncio.to_thread(place.engine.__enter__)
+
+    codes = {"engine_error", "engine_unreachable", "engine_truncated"}
+    await _ends_by(place, figures, place.engine.kill, start, codes)
 
 
 async def engine_stalled(place: Field, figures: Figures) -> None:
     pid = place.engine.process.pid
-    try:
-        await _ends_by(place, figures, lambda: os.kill(pid, signal.SIGSTOP), {"engine_stalled"})
-    finally:
+
+    async def go_on() -> None:
         os.kill(pid, signal.SIGCONT)
-    await place.engine_up()
+
+    await _ends_by(place, figures, lambda: os.kill(pid, signal.SIGSTOP), go_on, {"engine_stalled"})
 
 
 async def _ends_by(
-    place: Field, figures: Figures, act: Callable[[], None], codes: set[str]
+    place: Field,
+    figures: Figures,
+    act: Callable[[], None],
+    undo: Callable[[], Awaitable[None]],
+    codes: set[str],
 ) -> None:
     """Until the last of all streams has been told, with one of these codes."""
     async with place.streams(figures) as streams:
         began = time.monotonic()
         act()
-        if not await seen_by(streams, lambda stream: stream.ended, _PATIENCE_S):
-            figures.faults.append("not all streams were told")
+        try:
+            if not await seen_by(streams, lambda stream: stream.ended, _PATIENCE_S):
+                figures.faults.append("not all streams were told")
+        finally:
+            # Before the cluster is looked at as a whole.
+            await undo()
         figures.times.append(max(stream.at[-1] for stream in streams) - began)
         said = {stream.seen[-1].body.get("code") for stream in streams}
         if not said <= codes:
             figures.faults.append(f"said {said}")
+        await place.engine_up()
 
 
 async def client_returns(place: Field, figures: Figures) -> None:

@@ -83,20 +83,25 @@ async def test_one_that_ends_what_it_has_taken_up_is_heard_to_its_end(
     client: EngineClient,
 ) -> None:
     """A port that is closed for good is no reason while tokens come."""
+    told = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(SSE_HEAD)
-        engine.close_port()
-        for number in range(15):
-            await peer.send(chunk(content(f"{number} ")))
-            # Slower than the check, faster than a silence.
-            await asyncio.sleep(0.1)
-        await peer.send(chunk(finish("stop") + DONE) + END)
+        await peer.send(SSE_HEAD, chunk(content("H")))
+        await told.wait()
+        await peer.send(chunk(content("i") + finish("stop") + DONE) + END)
 
-    engine = ScriptedEngine(script)
-    async with engine:
-        assert (await heard(client, engine.target())).finish.reason == "stop"
+    async with ScriptedEngine(script) as engine:
+        listener = Listener()
+        stream = await client.start(engine.target(), CALL, listener)
+        await listener.texts(1)
+        engine.close_port()
+        # The answer to a doubt that came before the token.
+        stream.gone()
+        told.set()
+        await listener.end()
+    assert listener.text == "Hi"
+    assert listener.finish.reason == "stop"
 
 
 async def test_a_timer_that_fires_early_waits_for_the_rest() -> None:
