@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from contracts.grants import Grant, GrantQuestion, GrantRequest
 from contracts.problems import ProblemError
@@ -15,6 +18,11 @@ from stream_broker.degraded import grant_alone
 from stream_broker.policy import PolicyHolder
 
 Told = Callable[[str, float], object]
+
+# An answer holds its slot until the control plane has heard of its end, some 20 ms after its
+# client has. Who asks for the next one at once has not asked for more than its due: so the
+# question is repeated after each of these (seconds) before it is refused.
+_SLOT_PAUSES_S: Final = (0.02, 0.06, 0.16, 0.4)
 
 
 class Granting:
@@ -48,44 +56,73 @@ class Granting:
         traceparent: str | None = None,
     ) -> Grant:
         """A grant. `running`: the caller's streams here, which is all that this broker can
-        count by itself. Raises ProblemError."""
+        count by itself. Raises ProblemError; `too_many_streams` after 0.64 s, for a slot may
+        be about to become free."""
         request = GrantRequest(
             credential=principal.credential,
             request=question,
             node=self._node,
             traceparent=traceparent,
         )
-        began, outcome = time.monotonic(), "left"
+        began = time.monotonic()
         try:
-            grant = await self._ask(principal, request, running)
-            outcome = "ok" if grant.degraded_until is None else "alone"
-            return grant
+            return await self._with_a_slot(request)
+        except ControlUnavailable as error:
+            with self._telling("alone", began):
+                return self._alone(principal, question, running, error)
+
+    async def _with_a_slot(self, request: GrantRequest) -> Grant:
+        for pause in _SLOT_PAUSES_S:
+            try:
+                return await self._once(request)
+            except ProblemError as problem:
+                if problem.code != "too_many_streams":
+                    raise
+            await asyncio.sleep(pause)
+        return await self._once(request)
+
+    async def _once(self, request: GrantRequest) -> Grant:
+        with self._telling("ok", time.monotonic()):
+            return await self._control.grant(request)
+
+    @contextmanager
+    def _telling(self, well: str, began: float) -> Iterator[None]:
+        outcome: str | None = "left"
+        try:
+            yield
+            outcome = well
         except ProblemError as problem:
             outcome = problem.code
             raise
+        except ControlUnavailable:
+            outcome = None  # the question goes on without it
+            raise
         finally:
-            self._told(outcome, time.monotonic() - began)
+            if outcome is not None:
+                self._told(outcome, time.monotonic() - began)
 
-    async def _ask(self, principal: Principal, request: GrantRequest, running: int) -> Grant:
-        question = request.request
-        try:
-            return await self._control.grant(request)
-        except ControlUnavailable as error:
-            if question.server_tools:
-                raise ProblemError(
-                    "control_plane_unavailable", "Tools cannot be called while it is away"
-                ) from error
-            left = self._settings.degraded_for - self._policy.age
-            if left <= 0:
-                raise ProblemError(
-                    "control_plane_unavailable", "No new jobs while the control plane is away"
-                ) from error
-            return grant_alone(
-                self._policy.snapshot,
-                question,
-                user_id=principal.user_id,
-                tier=principal.tier,
-                grant_id=os.urandom(8).hex(),
-                until=self._clock() + left,
-                running=running,
-            )
+    def _alone(
+        self,
+        principal: Principal,
+        question: GrantQuestion,
+        running: int,
+        error: ControlUnavailable,
+    ) -> Grant:
+        if question.server_tools:
+            raise ProblemError(
+                "control_plane_unavailable", "Tools cannot be called while it is away"
+            ) from error
+        left = self._settings.degraded_for - self._policy.age
+        if left <= 0:
+            raise ProblemError(
+                "control_plane_unavailable", "No new jobs while the control plane is away"
+            ) from error
+        return grant_alone(
+            self._policy.snapshot,
+            question,
+            user_id=principal.user_id,
+            tier=principal.tier,
+            grant_id=os.urandom(8).hex(),
+            until=self._clock() + left,
+            running=running,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -49,12 +50,42 @@ async def sign_in(chat: Chat, name: str) -> None:
     await chat.ready()
 
 
+async def token_of(http: httpx.AsyncClient, name: str) -> str:
+    signed_in = await http.post("/auth/login", json={"name": name, "password": PASSWORD})
+    http.cookies.clear()
+    return str(signed_in.json()["token"])
+
+
+async def test_who_asks_for_one_answer_after_another_is_never_over_its_slots(
+    cluster: Cluster,
+) -> None:
+    add_user(cluster, "eve", 1_000_000)
+    refused: list[str] = []
+
+    async with httpx.AsyncClient(base_url=cluster.url, timeout=60, trust_env=False) as http:
+        http.headers["Authorization"] = f"Bearer {await token_of(http, 'eve')}"
+        body = {
+            "model": MODEL,
+            "max_tokens": 2,
+            "stream": True,
+            "messages": [{"role": "user", "content": "Count."}],
+        }
+
+        async def one_after_another() -> None:
+            for _ in range(8):
+                async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+                    text = (await answer.aread()).decode()
+                if answer.status_code != 200:
+                    refused.append(text)
+
+        await asyncio.gather(*(one_after_another() for _ in range(5)))
+    assert refused == []
+
+
 async def test_the_last_tokens_are_a_shorter_answer_and_then_429(cluster: Cluster) -> None:
     add_user(cluster, "bea", 90)
     async with httpx.AsyncClient(base_url=cluster.url, timeout=60, trust_env=False) as http:
-        signed_in = await http.post("/auth/login", json={"name": "bea", "password": PASSWORD})
-        http.cookies.clear()
-        http.headers["Authorization"] = f"Bearer {signed_in.json()['token']}"
+        http.headers["Authorization"] = f"Bearer {await token_of(http, 'bea')}"
         job_id = await start(http, cluster.url, 400)
         seen = await Reader(http, cluster.url, job_id).read()
         assert numbered(seen)
