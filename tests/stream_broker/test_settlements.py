@@ -91,6 +91,22 @@ async def test_settlements_are_sent_in_order_and_the_spool_emptied(place: Place)
     assert len(spool) == 0
 
 
+async def test_what_ends_soon_after_a_call_goes_together(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 0.2)
+    spool = place.spool()
+    async with sending(spool):
+        spool.add(settlement(1))
+        await eventually_async(lambda: place.control.calls == [1])
+        for number in (2, 3):
+            spool.add(settlement(number))
+            for _ in range(10):
+                await asyncio.sleep(0)
+        await eventually_async(lambda: len(place.settled()) == 3)
+    assert place.control.calls == [1, 2]
+
+
 @pytest.mark.parametrize("refusal", [None, ProblemError("overloaded", "x")])
 async def test_they_wait_while_the_control_plane_is_away(
     place: Place, refusal: ProblemError | None
