@@ -118,7 +118,7 @@ class Books:
         kept, lost = self.ledger.renew(lease_ids, allowance_of, self._clock())
         for start in range(0, len(kept), _IDS_TOGETHER):
             some = kept[start : start + _IDS_TOGETHER]
-            await self._database.run(_renewals(some))
+            await self._database.run(_renewals(some), alone=True)
         return lost
 
     async def acquire(

@@ -177,9 +177,10 @@ class Granting:
 
 def _fresh_grant(user_id: str, node: str, model: str) -> OpenGrant:
     """Ids for a new grant; its times and tokens are the ledger's to say."""
+    drawn = secrets.token_hex(24)  # at once: each draw is a call of the system
     return OpenGrant(
-        id=f"grant_{secrets.token_hex(12)}",
-        lease_id=f"lease_{secrets.token_hex(12)}",
+        id=f"grant_{drawn[:24]}",
+        lease_id=f"lease_{drawn[24:]}",
         user_id=user_id,
         node=node,
         model=model,

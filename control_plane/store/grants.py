@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from control_plane.holdings import OpenGrant
 from control_plane.store.schema import grants
-from control_plane.store.statements import add_grants_statement, run_statement
+from control_plane.store.statements import RENEW, add_grants_statement, run_statement
 
 _ADD = insert(grants)
 _RENEW = (
@@ -40,8 +40,12 @@ def is_one_statement(grants: Sequence[OpenGrant]) -> bool:
 
 
 def keep_renewals(connection: Connection, ids: Sequence[str], until: float) -> None:
-    """Grants hold their slots until then; at most some thousand."""
-    connection.execute(_RENEW, {"ids": ids, "until": until})
+    """Grants hold their slots until then; at most some thousand. One statement, which may be
+    done twice."""
+    if connection.dialect.name == "postgresql":
+        run_statement(connection, RENEW, ids=ids, until=[until])
+    else:
+        connection.execute(_RENEW, {"ids": ids, "until": until})
 
 
 def drop_grants(connection: Connection, ids: Sequence[str]) -> None:
