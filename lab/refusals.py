@@ -107,6 +107,19 @@ FAULTS = (
         ),
         (f"port 9100 is taken by {_INTRUDER}; stop it (systemctl disable --now {_INTRUDER})",),
     ),
+    Fault(
+        "node-09",
+        _by("ip address add 192.168.86.18/32 dev eth0", "ip address del 192.168.86.18/32 dev eth0"),
+        [f"okome-node-{n:02}: its VIP 192.168.86.18 is in use at " for n in (1, 2)],
+    ),
+    Fault(
+        "cache",
+        _by(
+            "mkdir /etc/ufw && echo ENABLED=yes >/etc/ufw/ufw.conf && touch /usr/sbin/ufw",
+            "rm -r /etc/ufw /usr/sbin/ufw",
+        ),
+        ("okome-cache: its own firewall (ufw) is on",),
+    ),
 )
 # No host of the lab has a clock of its own: so there the play takes a good one for a bad one.
 _CLOCK = "preflight_clock_s={{ -60 if inventory_hostname == 'okome-node-10' else 5 }}"
