@@ -34,8 +34,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         for alert in body["alerts"]:
-            labels = alert["labels"]
-            told = [self.client_address[0], alert["status"], labels["alertname"]]
+            labels, link = alert["labels"], alert["annotations"]["runbook_url"]
+            told = [self.client_address[0], alert["status"], labels["alertname"], link]
             print(json.dumps(told), flush=True)
         self.send_response(200)
         self.end_headers()
@@ -52,12 +52,14 @@ def one_of_the_pair(lab: Lab, report: Report) -> None:
             lab.machines.power_off(lab.host(away.name))
             try:
                 _shows(lab, other)
-                took = _tells(lab, other, told)
+                took, link = _tells(lab, other, told)
+                _opens(lab, link)
             finally:
                 run(*lab.ssh(_SICK, f"sudo systemctl start {_UNIT}"))
                 settle(lab)
         _has_come_back(lab, away, other)
         report(f"without {away.name} {other.name} told of a dead broker after {took:.0f} s, once")
+        report(f"its section of the runbook opened at {link}")
 
 
 def _turns(lab: Lab) -> list[tuple[Node, Node]]:
@@ -75,8 +77,9 @@ def _shows(lab: Lab, node: Node) -> None:
         raise LabError(f"the figures of {node.name} are {time.time() - newest:.0f} s old")
 
 
-def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> float:
-    """Of a broker that ends, in so many seconds. Raises LabError when it does not, or twice."""
+def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> tuple[float, str]:
+    """Of a broker that ends: in so many seconds, with that link. Raises LabError when it does
+    not, or twice."""
     run(*lab.ssh(_SICK, f"sudo systemctl stop {_UNIT}"))
     began = time.monotonic()
     while not (said := _of_the_alert(told)):
@@ -88,7 +91,14 @@ def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> float:
     said = _of_the_alert(told)
     if [who for who, *_ in said] != [node.address]:
         raise LabError(f"{_ALERT} was told by {', '.join(who for who, *_ in said)}")
-    return took
+    return took, said[0][3]
+
+
+def _opens(lab: Lab, link: str) -> None:
+    """The link leads to a section of the page that answers."""
+    page, _, section = link.partition("#")
+    if not section or f'id="{section}"' not in _read(lab, page):
+        raise LabError(f"{_ALERT} leads to {link}, where no such section is")
 
 
 def _of_the_alert(told: Callable[[], list[str]]) -> list[list[str]]:
@@ -113,7 +123,11 @@ def _ask(lab: Lab, node: Node, query: str) -> list[Any]:
 
 
 def _get(lab: Lab, url: str) -> Any:
-    return json.loads(run(*lab.outside(sys.executable, "-c", _FETCH, url), timeout=60))
+    return json.loads(_read(lab, url))
+
+
+def _read(lab: Lab, url: str) -> str:
+    return run(*lab.outside(sys.executable, "-c", _FETCH, url), timeout=60)
 
 
 @contextmanager

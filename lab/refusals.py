@@ -115,8 +115,8 @@ FAULTS = (
     Fault(
         "cache",
         _by(
-            "mkdir /etc/ufw && echo ENABLED=yes >/etc/ufw/ufw.conf && touch /usr/sbin/ufw",
-            "rm -r /etc/ufw /usr/sbin/ufw",
+            "mkdir -p /etc/ufw && echo ENABLED=yes >/etc/ufw/ufw.conf && touch /usr/sbin/ufw",
+            "rm /etc/ufw/ufw.conf /usr/sbin/ufw",
         ),
         ("okome-cache: its own firewall (ufw) is on",),
     ),
