@@ -27,6 +27,7 @@ from okome.credentials import read_api_key
 _HEARTBEAT_S = 3
 _SILENCE_S = 6.0
 _PAUSE_S = 0.25
+_NOT_NOW, _TRIES = 503, 80
 _PROBE_EVERY_S = 0.05
 _PROBE_S = 0.5
 _FLOWS = 20
@@ -82,7 +83,12 @@ async def _make(
 ) -> str:
     prompt, tokens = _QUESTION.format(options.rate), options.tokens
     body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 1.0}
-    answer = await http.post(f"{broker}/v1/jobs", json=body)
+    # An engine that was broken by the drill before is not trusted again at once.
+    for _ in range(_TRIES):
+        answer = await http.post(f"{broker}/v1/jobs", json=body)
+        if answer.status_code != _NOT_NOW:
+            break
+        await asyncio.sleep(_PAUSE_S)
     answer.raise_for_status()
     return str(answer.json()["job_id"])
 
