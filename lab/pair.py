@@ -85,13 +85,13 @@ def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> tuple[float, 
     not, or twice."""
     run(*lab.ssh(_SICK, f"sudo systemctl stop {_UNIT}"))
     began = time.monotonic()
-    while not (said := _of_the_alert(told)):
+    while not (said := _firing(told)):
         if time.monotonic() - began > _TOLD_S:
             raise LabError(f"{node.name} alone tells nobody of {_ALERT} in {_TOLD_S:.0f} s")
         time.sleep(1)
     took = time.monotonic() - began
     time.sleep(5)
-    said = _of_the_alert(told)
+    said = _firing(told)
     if [who for who, *_ in said] != [node.address]:
         raise LabError(f"{_ALERT} was told by {', '.join(who for who, *_ in said)}")
     return took, said[0][3]
@@ -107,7 +107,7 @@ def _opens(lab: Lab, link: str) -> None:
 def _tells_the_end(told: Callable[[], list[str]]) -> float:
     """In so many seconds. Raises LabError when nobody does."""
     began = time.monotonic()
-    while not _of_the_alert(told, "resolved"):
+    while [status for _, status, *_ in _of_the_alert(told)][-1:] != ["resolved"]:
         if time.monotonic() - began > _TOLD_S:
             raise LabError(f"nobody tells in {_TOLD_S:.0f} s that {_ALERT} is over")
         time.sleep(1)
@@ -120,9 +120,14 @@ def _since(told: Callable[[], list[str]]) -> Callable[[], list[str]]:
     return lambda: told()[before:]
 
 
-def _of_the_alert(told: Callable[[], list[str]], status: str = "firing") -> list[list[str]]:
+def _of_the_alert(told: Callable[[], list[str]]) -> list[list[str]]:
+    """Who has told what of it, in the order in which it came."""
     every = [json.loads(line) for line in told()]
-    return [each for each in every if each[1:3] == [status, _ALERT]]
+    return [each for each in every if each[2] == _ALERT]
+
+
+def _firing(told: Callable[[], list[str]]) -> list[list[str]]:
+    return [each for each in _of_the_alert(told) if each[1] == "firing"]
 
 
 def _has_come_back(lab: Lab, away: Node, other: Node) -> None:
