@@ -45,9 +45,9 @@ def drill(lab: Lab, report: Callable[[str], None], keys: Iterable[str]) -> list[
 def _run(lab: Lab, each: Drill) -> dict[str, Any]:
     given = ["--inventory", str(lab.inventory), "--secrets", str(lab.secrets)]
     given += [f"--tokens={int(each.seconds * each.rate)}", f"--rate={each.rate:g}"]
-    given += [f"--model={engine.MODEL}"]
+    given += [f"--model={engine.MODEL}", f"--lasting={each.lasting}"]
     command = [sys.executable, "-P", "-m", "lab.watch", *given]
-    command += [f"--timeout={each.seconds + 120}"]
+    command += [f"--timeout={each.lasting + each.seconds + 120}"]
     with subprocess.Popen(
         lab.outside(*command), stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as watch:

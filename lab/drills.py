@@ -32,7 +32,8 @@ class Drill:
     `home`: of the jobs that are hit, None where it is all. Bounds in seconds: the longest gap
     of those (`hit`), of the others beyond what engine and machine made themselves (`others`),
     and of the VIP for new connections (`vip`). `end`: how every answer ends. `seconds`, `rate`: of
-    the answers that are read, whose tokens are limited; `long`: only where it is asked for.
+    the answers that are read, whose tokens are limited; `lasting`: for how long one is followed by
+    the next; `long`: only where it is asked for.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Drill:
     vip: float = 2.0
     seconds: float = 15.0
     rate: float = 40.0
+    lasting: float = 0.0
     end: str = "job_complete"
     long: bool = False
 
@@ -197,7 +199,7 @@ DRILLS = (
     Drill("control-cable-long", f"the control plane is cut off for {_LONG_CUT_S / 60:g} min",
           _cable("control", _LONG_CUT_S), 0.3, seconds=595.0, rate=6.0, long=True),
     Drill("upgrade", "every node is brought to another release, one at a time",
-          _upgrade, 1.0, seconds=260.0, rate=15.0, long=True),
+          _upgrade, 1.0, seconds=20.0, rate=15.0, lasting=400.0, long=True),
     Drill("client-cable", "the client's cable: 20 ms more or less 10, and 1 % lost, each way",
           _bad_cable, 2.0, seconds=20.0),
     Drill("engine-cable", f"the core GPU host is cut off for {_ENGINE_CUT_S:g} s",

@@ -34,8 +34,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         for alert in body["alerts"]:
-            labels = alert["labels"]
-            told = [self.client_address[0], alert["status"], labels["alertname"]]
+            labels, link = alert["labels"], alert["annotations"]["runbook_url"]
+            told = [self.client_address[0], alert["status"], labels["alertname"], link]
             print(json.dumps(told), flush=True)
         self.send_response(200)
         self.end_headers()
@@ -47,17 +47,22 @@ http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Receiver).serve
 
 def one_of_the_pair(lab: Lab, report: Report) -> None:
     """without 09, and then without 10, figures and alerts go on from the other"""
-    for away, other in _turns(lab):
-        with _receiver(lab) as told:
+    with _receiver(lab) as every:
+        for away, other in _turns(lab):
+            told = _since(every)
             lab.machines.power_off(lab.host(away.name))
             try:
                 _shows(lab, other)
-                took = _tells(lab, other, told)
+                took, link = _tells(lab, other, told)
+                _opens(lab, link)
             finally:
                 run(*lab.ssh(_SICK, f"sudo systemctl start {_UNIT}"))
                 settle(lab)
-        _has_come_back(lab, away, other)
-        report(f"without {away.name} {other.name} told of a dead broker after {took:.0f} s, once")
+            _has_come_back(lab, away, other)
+            report(f"without {away.name} {other.name} told of a dead broker after {took:.0f} s")
+            report(f"its section of the runbook opened at {link}")
+            # What has not been told to be over is not told anew.
+            report(f"that it is over was told {_tells_the_end(told):.0f} s later")
 
 
 def _turns(lab: Lab) -> list[tuple[Node, Node]]:
@@ -75,25 +80,54 @@ def _shows(lab: Lab, node: Node) -> None:
         raise LabError(f"the figures of {node.name} are {time.time() - newest:.0f} s old")
 
 
-def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> float:
-    """Of a broker that ends, in so many seconds. Raises LabError when it does not, or twice."""
+def _tells(lab: Lab, node: Node, told: Callable[[], list[str]]) -> tuple[float, str]:
+    """Of a broker that ends: in so many seconds, with that link. Raises LabError when it does
+    not, or twice."""
     run(*lab.ssh(_SICK, f"sudo systemctl stop {_UNIT}"))
     began = time.monotonic()
-    while not (said := _of_the_alert(told)):
+    while not (said := _firing(told)):
         if time.monotonic() - began > _TOLD_S:
             raise LabError(f"{node.name} alone tells nobody of {_ALERT} in {_TOLD_S:.0f} s")
         time.sleep(1)
     took = time.monotonic() - began
     time.sleep(5)
-    said = _of_the_alert(told)
+    said = _firing(told)
     if [who for who, *_ in said] != [node.address]:
         raise LabError(f"{_ALERT} was told by {', '.join(who for who, *_ in said)}")
-    return took
+    return took, said[0][3]
+
+
+def _opens(lab: Lab, link: str) -> None:
+    """The link leads to a section of the page that answers."""
+    page, _, section = link.partition("#")
+    if not section or f'id="{section}"' not in _read(lab, page):
+        raise LabError(f"{_ALERT} leads to {link}, where no such section is")
+
+
+def _tells_the_end(told: Callable[[], list[str]]) -> float:
+    """In so many seconds. Raises LabError when nobody does."""
+    began = time.monotonic()
+    while [status for _, status, *_ in _of_the_alert(told)][-1:] != ["resolved"]:
+        if time.monotonic() - began > _TOLD_S:
+            raise LabError(f"nobody tells in {_TOLD_S:.0f} s that {_ALERT} is over")
+        time.sleep(1)
+    return time.monotonic() - began
+
+
+def _since(told: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """What comes from now on."""
+    before = len(told())
+    return lambda: told()[before:]
 
 
 def _of_the_alert(told: Callable[[], list[str]]) -> list[list[str]]:
+    """Who has told what of it, in the order in which it came."""
     every = [json.loads(line) for line in told()]
-    return [each for each in every if each[1:3] == ["firing", _ALERT]]
+    return [each for each in every if each[2] == _ALERT]
+
+
+def _firing(told: Callable[[], list[str]]) -> list[list[str]]:
+    return [each for each in _of_the_alert(told) if each[1] == "firing"]
 
 
 def _has_come_back(lab: Lab, away: Node, other: Node) -> None:
@@ -113,7 +147,11 @@ def _ask(lab: Lab, node: Node, query: str) -> list[Any]:
 
 
 def _get(lab: Lab, url: str) -> Any:
-    return json.loads(run(*lab.outside(sys.executable, "-c", _FETCH, url), timeout=60))
+    return json.loads(_read(lab, url))
+
+
+def _read(lab: Lab, url: str) -> str:
+    return run(*lab.outside(sys.executable, "-c", _FETCH, url), timeout=60)
 
 
 @contextmanager

@@ -32,6 +32,10 @@ except urllib.error.HTTPError as error:
     print(error.code)
 """
 _TRIES = 30
+# What a run changes that is killed half way, and where it is.
+OTHERWISE = {"heartbeat": 14.0}
+KILLED_AT = ("broker", "Wait until they take jobs")
+_KILLED = -9
 # Of the lab, and how it looks.
 _NOT_OURS = ("sshd:", "okome-drill", "/srv/lab/")
 
@@ -59,13 +63,14 @@ def sick_upgrade(lab: Lab, report: Report) -> None:
 
 def interrupted_run(lab: Lab, report: Report) -> None:
     """a site.yml that is killed half way is made good by the next"""
-    changed = ["-e", json.dumps({"okome_settings": {"keepalive": 14.0}})]
-    status = play(lab, "site", report, *changed, until="TASK [broker : Wait until they take jobs]")
-    if status == 0:
-        raise LabError("site.yml ended before it could be killed")
+    changed = ["-e", json.dumps({"okome_settings": OTHERWISE})]
+    role, task = KILLED_AT
+    status = play(lab, "site", report, *changed, until=f"TASK [{role} : {task}]")
+    if status != _KILLED:
+        raise LabError(f"site.yml ended before it could be killed ({status})")
     _green(play(lab, "site", report, *changed), "site")
     _green(play(lab, "verify", report), "verify")
-    told = "grep -q 'keepalive: 14' /etc/okome/settings.yml"
+    told = "grep -q 'heartbeat: 14' /etc/okome/settings.yml"
     newer = (
         "[ /proc/$(systemctl show --value -p MainPID okome-broker-0)/ -nt /etc/okome/settings.yml ]"
     )

@@ -27,6 +27,8 @@ from okome.credentials import read_api_key
 _HEARTBEAT_S = 3
 _SILENCE_S = 6.0
 _PAUSE_S = 0.25
+_NOT_NOW, _TRIES = (429, 503), 80
+_BY_THE_VIP = ""
 _PROBE_EVERY_S = 0.05
 _PROBE_S = 0.5
 _FLOWS = 20
@@ -49,23 +51,23 @@ async def main() -> int:
         trust_env=False,
     ) as http:
         model = options.model or cluster.role("core_gpu")[0].engines[0].model
-        brokers = _brokers(cluster)
-        streams = [Stream(await _make(http, model, broker, options)) for broker in brokers]
-        flows = [asyncio.Event() for _ in streams]
-        reading = [
-            asyncio.create_task(_read(http, stream, flow))
-            for stream, flow in zip(streams, flows, strict=True)
-        ]
+        people = [_Person(http, model, broker, options) for broker in _brokers(cluster)]
+        for person in people:
+            await person.ask()
+        reading = [asyncio.create_task(person.read()) for person in people]
         probing = asyncio.create_task(_probe(cluster, context))
         measuring = asyncio.create_task(_lateness())
-        for flow in flows:
-            await flow.wait()
+        for person in people:
+            await person.flows.wait()
         print("ready", flush=True)
         if options.ready:
             options.ready.touch()
-        await asyncio.wait(reading, timeout=options.timeout)
+        done, _ = await asyncio.wait(reading, timeout=options.timeout)
         for task in (probing, measuring):
             task.cancel()
+        for each in done:
+            each.result()
+        streams = [stream for person in people for stream in person.streams]
         told = [await _text(http, stream.job) for stream in streams]
     summaries = [stream.summary(text) for stream, text in zip(streams, told, strict=True)]
     result = {"streams": summaries, "vip_away_s": await probing, "late": await measuring}
@@ -77,14 +79,47 @@ def _brokers(cluster: Cluster) -> list[str]:
     return [f"http://{node.address}:{node.port}" for node in cluster.role("stream")]
 
 
-async def _make(
-    http: httpx.AsyncClient, model: str, broker: str, options: argparse.Namespace
-) -> str:
-    prompt, tokens = _QUESTION.format(options.rate), options.tokens
-    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 1.0}
-    answer = await http.post(f"{broker}/v1/jobs", json=body)
-    answer.raise_for_status()
-    return str(answer.json()["job_id"])
+class _Person:
+    """Who asks at one broker, and, for as long as `lasting` says, anew after each answer: there
+    or, where that broker takes no jobs just then, by the VIP. `flows`: the first one does."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, model: str, broker: str, options: argparse.Namespace
+    ) -> None:
+        self.streams: list[Stream] = []
+        self.flows = asyncio.Event()
+        self._http = http
+        self._broker = broker
+        self._end = time.monotonic() + options.lasting
+        self._body = {
+            "model": model,
+            "prompt": _QUESTION.format(options.rate),
+            "max_tokens": options.tokens,
+            "temperature": 1.0,
+        }
+
+    async def ask(self, *others: str) -> None:
+        """Raises httpx.HTTPError where nobody takes the job for some time."""
+        # An engine that was broken by the drill before is not trusted again at once.
+        for place in (self._broker, *others) * _TRIES:
+            try:
+                answer = await self._http.post(f"{place}/v1/jobs", json=self._body)
+            except httpx.TransportError:
+                if not others:
+                    raise
+            else:
+                if answer.status_code not in _NOT_NOW:
+                    break
+            await asyncio.sleep(_PAUSE_S)
+        answer.raise_for_status()
+        self.streams.append(Stream(str(answer.json()["job_id"])))
+
+    async def read(self) -> None:
+        """Returns when the last answer has ended."""
+        await _read(self._http, self.streams[-1], self.flows)
+        while time.monotonic() < self._end:
+            await self.ask(_BY_THE_VIP)
+            await _read(self._http, self.streams[-1], self.flows)
 
 
 async def _read(http: httpx.AsyncClient, stream: Stream, flows: asyncio.Event) -> None:
@@ -171,6 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--secrets", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=300, help="of each answer")
     parser.add_argument("--rate", type=float, default=40, help="tokens a second that are asked for")
+    parser.add_argument(
+        "--lasting", type=float, default=0, help="seconds for which each answer is followed by one"
+    )
     parser.add_argument("--model", help="default: the first one of the inventory")
     parser.add_argument("--ready", type=Path, metavar="FILE", help="made once all of them flow")
     parser.add_argument("--timeout", type=float, default=180, help="seconds")

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 DOCUMENTATION = """
 module: okome_preflight
@@ -20,6 +23,9 @@ options:
   ports: {description: TCP ports that must be free or ours, type: list, elements: int}
   memory_mb: {description: Least memory of the machine, type: int}
   disk_mb: {description: Least free space below /opt and /var, type: int}
+  vip: {description: "Of the ingress, where it is one; empty elsewhere", type: str}
+  ingress: {description: Addresses of every ingress, type: list, elements: str}
+  firewall: {description: Is it to have one of ours?, type: bool}
   began: {description: The clock of the machine that asks, given back, type: float}
 author: [OKOME]
 """
@@ -41,6 +47,11 @@ LISTENING = "0A"
 # States of a package in which nothing of it is half done.
 WHOLE = ("installed", "config-files", "not-installed", "triggers-pending", "triggers-awaited")
 HALF_NAMED = 3
+# Ethernet's and ARP's heads; who asks or answers, and who is meant, each by MAC and address.
+ARP = struct.Struct("!6s6sH HHBBH 6s4s 6s4s")
+ARP_KIND, ARP_HEAD = 0x0806, (1, 0x0800, 6, 4)
+ARP_ASKS, ARP_ROUND_S = 3, 0.3
+SIOCGIFADDR = 0x8915
 
 
 def system_fault(release: str) -> tuple[str, str] | None:
@@ -72,6 +83,84 @@ def address_faults(address: str) -> list[tuple[str, str]]:
         remedy = "give it that address itself, not one before it (NAT), or mend ansible_host"
         return [(f"it has not the address {address} ({error.strerror})", remedy)]
     return []
+
+
+def arp_question(mac: bytes, address: str) -> bytes:
+    """The frame that asks who has `address`, in nobody's name, so that nobody's table of
+    addresses changes (RFC 5227)."""
+    everybody, nobody = b"\xff" * 6, bytes(4)
+    asked = (mac, nobody, bytes(6), socket.inet_aton(address))
+    return ARP.pack(everybody, mac, ARP_KIND, *ARP_HEAD, 1, *asked)
+
+
+def arp_claim(frame: bytes) -> tuple[str, str] | None:
+    """(address, MAC) of who says in the frame that it has an address."""
+    if len(frame) < ARP.size:
+        return None
+    _, _, kind, *head, _, mac, address, _, _ = ARP.unpack(frame[: ARP.size])
+    if kind != ARP_KIND or tuple(head) != ARP_HEAD or not any(address):
+        return None
+    return socket.inet_ntoa(address), mac.hex(":")
+
+
+def vip_faults(
+    vip: str, ingress: list[str], claims: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """One for each machine that has the VIP and is none of the ingress; `claims`: who has which
+    address by which MAC."""
+    ours = {mac for address, mac in claims if address in ingress}
+    others = sorted({mac for address, mac in claims if address == vip} - ours)
+    remedy = "take it from that machine, or give the cluster another one (okome_vip)"
+    return [
+        (f"its VIP {vip} is in use at {mac}, which is no ingress of the inventory", remedy)
+        for mac in others
+    ]
+
+
+def who_has(address: str, wanted: list[str]) -> list[tuple[str, str]]:
+    """(address, MAC) of all that the network of `address` tells of them, and of this host."""
+    found: set[tuple[str, str]] = set()
+    interface = interface_of(address)
+    if interface is None:
+        return []
+    kind = socket.htons(ARP_KIND)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, kind) as probe:
+        probe.bind((interface, ARP_KIND))
+        mac = probe.getsockname()[4]
+        for _ in range(ARP_ASKS):
+            for each in wanted:
+                probe.send(arp_question(mac, each))
+            end = time.monotonic() + ARP_ROUND_S
+            while (left := end - time.monotonic()) > 0:
+                probe.settimeout(left)
+                try:
+                    claim = arp_claim(probe.recv(ARP.size))
+                except TimeoutError:
+                    break
+                found |= {claim} if claim else set()
+    return [*found, (address, mac.hex(":"))]
+
+
+def interface_of(address: str) -> str | None:
+    """Which has it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                said = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            except OSError:  # it has none
+                continue
+            if socket.inet_ntoa(said[20:24]) == address:
+                return name
+    return None
+
+
+def ufw_faults(conf: str, installed: bool) -> list[tuple[str, str]]:
+    """By the text of /etc/ufw/ufw.conf, which a package that was removed leaves behind."""
+    said = dict(line.split("=", 1) for line in conf.splitlines() if "=" in line)
+    if not installed or said.get("ENABLED", "").strip("\"' ").lower() != "yes":
+        return []
+    remedy = "ufw disable, or keep it instead of ours (okome_firewall: false) and let the rest in"
+    return [("its own firewall (ufw) is on, which drops what OKOME's lets in", remedy)]
 
 
 def package_faults(status: str) -> list[tuple[str, str]]:
@@ -152,14 +241,27 @@ def disk_faults(least_mb: int) -> list[tuple[str, str]]:
     return faults
 
 
-def examine(ports: list[int], memory_mb: int, disk_mb: int, address: str = "") -> list[str]:
+def network_faults(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    """What others in its network, or a firewall of its own, would spoil."""
+    found = []
+    vip, ingress = asked.get("vip", ""), asked.get("ingress", [])
+    if vip and ":" not in vip:
+        found += vip_faults(vip, ingress, who_has(asked["address"], [vip, *ingress]))
+    conf = Path("/etc/ufw/ufw.conf")
+    if asked.get("firewall") and conf.exists():
+        found += ufw_faults(conf.read_text(), Path("/usr/sbin/ufw").exists())
+    return found
+
+
+def examine(asked: dict[str, Any]) -> list[str]:
     """Everything that is wrong, each with how to mend it."""
     found = [
         system_fault(Path("/etc/os-release").read_text()),
-        memory_fault(Path("/proc/meminfo").read_text(), memory_mb),
-        *disk_faults(disk_mb),
-        *address_faults(address),
-        *port_faults(ports),
+        memory_fault(Path("/proc/meminfo").read_text(), asked["memory_mb"]),
+        *disk_faults(asked["disk_mb"]),
+        *address_faults(asked["address"]),
+        *port_faults(asked["ports"]),
+        *network_faults(asked),
         *package_faults(Path("/var/lib/dpkg/status").read_text(encoding="utf-8")),
     ]
     if sys.version_info < PYTHON:
@@ -171,7 +273,7 @@ def examine(ports: list[int], memory_mb: int, disk_mb: int, address: str = "") -
 def main() -> None:
     """As Ansible calls it."""
     asked = json.loads(ARGUMENTS)
-    findings = examine(asked["ports"], asked["memory_mb"], asked["disk_mb"], asked["address"])
+    findings = examine(asked)
     clocks = {"time": time.time(), "began": float(asked["began"])}
     print(json.dumps({"changed": False, "findings": findings, **clocks}))
 
