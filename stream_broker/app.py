@@ -323,6 +323,7 @@ class Broker:
         await self.runner.aclose()
         await self.viewers.aclose()
         await end(self._tasks)
+        await self.spool.finish()
         self.playout.close()
         await self.engines.aclose()
         await self.embedding_engines.aclose()

@@ -122,6 +122,12 @@ class SettlementSpool:
                     await asyncio.sleep(_pause(failures))
                     failures += 1
 
+    async def finish(self) -> None:
+        """Sends what waits, up to the first call that is not answered; to be used once `run` has
+        ended. A broker that is stopped for good leaves nothing behind so."""
+        while self._queue and await self._send_some(BATCH_MAX):
+            pass
+
     def close(self) -> None:
         """Closes the files; what is in them is sent by the next process."""
         self._files.close()

@@ -91,6 +91,23 @@ async def test_settlements_are_sent_in_order_and_the_spool_emptied(place: Place)
     assert len(spool) == 0
 
 
+async def test_a_broker_that_ends_sends_what_waits(place: Place) -> None:
+    spool = place.spool()
+    for number in range(module.BATCH_MAX + 1):
+        spool.add(settlement(number))
+    await spool.finish()
+    assert (len(place.settled()), place.on_disk) == (module.BATCH_MAX + 1, b"")
+
+
+async def test_a_broker_that_ends_waits_for_nobody_who_is_away(place: Place) -> None:
+    spool = place.spool()
+    place.control.away = True
+    spool.add(settlement(1))
+    await spool.finish()
+    place.die()
+    assert [waiting.job_id for waiting in place.spool().waiting] == [job_id(1)]
+
+
 async def test_what_ends_soon_after_a_call_goes_together(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
