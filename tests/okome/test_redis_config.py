@@ -52,7 +52,7 @@ def test_a_member_of_the_cluster_is_told_all_that_the_design_names(tmp_path: Pat
         "cluster-enabled": "yes",
         "cluster-config-file": "nodes.conf",
         "cluster-announce-ip": "127.86.0.43",
-        "cluster-node-timeout": "1000",
+        "cluster-node-timeout": "900",
         "cluster-require-full-coverage": "no",
         "cluster-allow-replica-migration": "no",
         "cluster-replica-no-failover": "yes",

@@ -28,6 +28,7 @@ from typing import Final
 import httpx
 
 from bench.stats import percentile
+from okome.redis_commands import form
 from tests.e2e.wire import start
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually_async
@@ -97,6 +98,9 @@ class Field:
         figures.faults += [fault for stream in made for fault in stream.faults()]
         if not await self.operator.whole():
             figures.faults.append("the cluster did not become whole again")
+        # The table is of one failure at a time: homes have their slots again, replicas the right
+        # to take over.
+        await asyncio.to_thread(form, self.cluster.inventory, None, _PATIENCE_S)
 
     async def _begin(self, node: str) -> str:
         return await start(self.http, self.cluster.broker_url(node), _TOKENS, model=MODEL)
@@ -260,6 +264,8 @@ async def every_log_stopped(place: Field, figures: Figures) -> None:
             text = (await answer.aread()).decode()
         if "w5" not in text or "[DONE]" not in text:
             figures.faults.append(f"a new job: {answer.status_code} {text[-200:]!r}")
+        for stream in streams:
+            stream.told_without_a_log = True
         # Nobody can be told by a log that is away: it is read once it is back.
         await asyncio.sleep(max(0.0, began + 33 - time.monotonic()))
         # None of them is ready before the others are there.

@@ -36,3 +36,19 @@ def test_a_text_that_counts_shows_loss_and_repetition() -> None:
     assert seen("w1 ", "w1 ").faults() == ["n04w0-x: text 'w1 w1 '"]
     assert seen("w1 ", "w2 ", first=2).faults() == ["n04w0-x: numbers"]
     assert seen("w1 ").home == "okome-node-04"
+
+
+def test_only_a_log_that_is_away_ends_a_stream_without_a_number() -> None:
+    def ended(code: str, number: str | None) -> Stream:
+        stream = seen("w1 ", "w2 ")
+        stream.seen.append(Block(number, "job_error", f'{{"code": "{code}"}}'))
+        return stream
+
+    assert ended("engine_stalled", "3").faults() == []
+    wrong = ended("log_unavailable", None)
+    assert wrong.faults() == ["n04w0-x: numbers"]
+    wrong.told_without_a_log = True
+    assert wrong.faults() == []
+    other = ended("engine_stalled", None)
+    other.told_without_a_log = True
+    assert other.faults() == ["n04w0-x: numbers"]

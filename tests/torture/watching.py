@@ -21,12 +21,14 @@ _AGAIN_S = 0.05
 
 @dataclass
 class Stream:
-    """One job and what was seen of it; `at` are monotonic seconds, one for each event."""
+    """One job and what was seen of it; `at` are monotonic seconds, one for each event.
+    `told_without_a_log`: its end may be said by the connection, and have no number."""
 
     job_id: str
     url: str
     seen: list[Block] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
+    told_without_a_log: bool = False
 
     @property
     def home(self) -> str:
@@ -61,10 +63,18 @@ class Stream:
     def faults(self) -> list[str]:
         """What was lost, repeated or changed of what came so far."""
         text = "".join(b.body["token"] for b in self.seen if b.event == "token")
-        found = [] if numbered(self.seen) else ["numbers"]
+        seen = self.seen
+        if self.told_without_a_log and seen and said_by_the_connection(seen[-1]):
+            seen = seen[:-1]
+        found = [] if numbered(seen) else ["numbers"]
         if not words(len(text.split()) + 1).startswith(text.lstrip()):
             found.append(f"text {text[-80:]!r}")
         return [f"{self.job_id}: {fault}" for fault in found]
+
+
+def said_by_the_connection(block: Block) -> bool:
+    """That the log is away is no event of the log (docs/protocol.md)."""
+    return block.event == "job_error" and block.body["code"] == "log_unavailable" and not block.id
 
 
 def longest_gap(at: list[float], since: float, until: float) -> float:
