@@ -60,12 +60,17 @@ class GrantQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `POST /internal/v1/grants`. `credential` is the raw bearer value or cookie token."""
+    """Body of `POST /internal/v1/grants`. `credential` is the raw bearer value or cookie token.
+
+    `ended`: leases of the caller's jobs whose end is known at this broker and not yet settled.
+    They hold no slot any more.
+    """
 
     credential: str
     request: GrantQuestion
     node: str
     traceparent: str | None = None
+    ended: Annotated[list[str], Meta(max_length=BATCH_MAX)] = []
 
     def __repr__(self) -> str:
         return f"GrantRequest(credential=…, request={self.request!r}, node={self.node!r})"

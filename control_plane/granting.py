@@ -103,6 +103,7 @@ class Granting:
             identity = plane.roster.identify(proof, now)
             actor = identity.user_id
             require_scope(identity, SCOPE_GENERATE)
+            plane.books.ledger.end(actor, question.ended, now)
             model = rules.model_for(asked.model, identity.tier)
             limits = limits_for(asked, plane.limits, rules.tokens_most(model, identity.tier))
             tools = granted(asked, model.id, model.rules, plane.tools)

@@ -101,6 +101,14 @@ class Ledger:
                 kept.append(grant)
         return kept, lost
 
+    def end(self, user_id: str, lease_ids: Iterable[str], now: float) -> None:
+        """Jobs of this user have ended, says who ran them: their slots are free, and their tokens
+        set aside until the settlement comes. Those of others are left alone."""
+        for lease_id in lease_ids:
+            grant = self._by_lease.get(lease_id)
+            if grant is not None and grant.user_id == user_id:
+                grant.lease_until = min(grant.lease_until, now)
+
     def acquire(
         self, lease_id: str, user_id: str, node: str, allowance: Allowance, now: float
     ) -> OpenGrant | None:

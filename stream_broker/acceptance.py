@@ -24,7 +24,7 @@ from stream_broker.abandoned import Abandoned
 from stream_broker.authn import Principal
 from stream_broker.control import ControlClient
 from stream_broker.directory import Directory
-from stream_broker.granting import Granting, Told
+from stream_broker.granting import Ended, Granting, Told
 from stream_broker.ids import Home, new_job_id
 from stream_broker.log.base import Claim, EventLog, LogUnavailable
 from stream_broker.log.memory import MemoryLog
@@ -51,7 +51,7 @@ class Acceptance:
     """The way in for jobs of every shape.
 
     `told` hears of each request what became of it, `accepted`, `replayed` or a code, and after
-    how many seconds; `granted` the same of the grants.
+    how many seconds; `granted` the same of the grants. `ended`: see Granting.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class Acceptance:
         clock: Callable[[], float],
         told: Told = lambda *_: None,
         granted: Told = lambda *_: None,
+        ended: Ended = lambda _: [],
     ) -> None:
         self._settings = settings
         self._home = home
         self._process = process
-        self._granting = Granting(settings, node, control, policy, clock, granted)
+        self._granting = Granting(settings, node, control, policy, clock, granted, ended)
         self._told = told
         self._runner = runner
         self._directory = directory

@@ -181,7 +181,13 @@ class Broker:
             options.node,
             settings.embeddings_per_broker,
             Granting(
-                settings, options.node, self.control, self.policy, time.time, metrics.was_granted
+                settings,
+                options.node,
+                self.control,
+                self.policy,
+                time.time,
+                metrics.was_granted,
+                self.spool.leases_of,
             ),
             self.control,
             self.leases,
@@ -244,6 +250,7 @@ class Broker:
             time.time,
             self.metrics.was_accepted,
             self.metrics.was_granted,
+            self.spool.leases_of,
         )
         self.context = Context(
             settings=settings,

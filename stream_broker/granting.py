@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from contracts.grants import Grant, GrantQuestion, GrantRequest
 from contracts.problems import ProblemError
 from inventory.settings import Settings
@@ -19,9 +21,13 @@ from stream_broker.policy import PolicyHolder
 
 Told = Callable[[str, float], object]
 
-# An answer holds its slot until the control plane has heard of its end, some 20 ms after its
-# client has. Who asks for the next one at once has not asked for more than its due: so the
-# question is repeated after each of these (seconds) before it is refused.
+# Leases of a user's jobs that have ended here and are not settled yet.
+Ended = Callable[[str], list[str]]
+
+# An answer holds its slot until the control plane has heard of its end, some time after its
+# client has. Who asks for the next one at once has not asked for more than its due: so before it
+# is refused the question is repeated, with what has ended here, and, for what has ended at
+# another broker, after each of these (seconds).
 _SLOT_PAUSES_S: Final = (0.02, 0.06, 0.16, 0.4)
 
 
@@ -29,7 +35,7 @@ class Granting:
     """Asks for the broker on `node`; `clock` gives Unix seconds.
 
     `told` hears of each question what became of it, `ok`, `alone` (the control plane was
-    away) or a code, and after how many seconds.
+    away) or a code, and after how many seconds; `ended` is asked where a slot is lacking.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Granting:
         policy: PolicyHolder,
         clock: Callable[[], float],
         told: Told = lambda *_: None,
+        ended: Ended = lambda _: [],
     ) -> None:
         self._settings = settings
         self._node = node
@@ -47,6 +54,7 @@ class Granting:
         self._policy = policy
         self._clock = clock
         self._told = told
+        self._ended = ended
 
     async def ask(
         self,
@@ -66,19 +74,21 @@ class Granting:
         )
         began = time.monotonic()
         try:
-            return await self._with_a_slot(request)
+            return await self._with_a_slot(request, principal.user_id)
         except ControlUnavailable as error:
             with self._telling("alone", began):
                 return self._alone(principal, question, running, error)
 
-    async def _with_a_slot(self, request: GrantRequest) -> Grant:
+    async def _with_a_slot(self, request: GrantRequest, user_id: str) -> Grant:
         for pause in _SLOT_PAUSES_S:
             try:
                 return await self._once(request)
             except ProblemError as problem:
                 if problem.code != "too_many_streams":
                     raise
-            await asyncio.sleep(pause)
+            if not set(self._ended(user_id)).difference(request.ended):
+                await asyncio.sleep(pause)
+            request = msgspec.structs.replace(request, ended=self._ended(user_id))
         return await self._once(request)
 
     async def _once(self, request: GrantRequest) -> Grant:

@@ -87,6 +87,11 @@ class SettlementSpool:
         """Those that were not taken yet, the oldest first."""
         return [entry.settlement for entry in self._queue]
 
+    def leases_of(self, user_id: str) -> list[str]:
+        """Leases of the user's jobs that wait here; of the oldest BATCH_MAX of all that wait."""
+        waiting = (entry.settlement for entry in islice(self._queue, BATCH_MAX))
+        return [each.lease_id for each in waiting if each.user_id == user_id and each.lease_id]
+
     def add(self, settlement: Settlement) -> None:
         """Takes a settlement. When the spool is full its texts go first, then all of it."""
         line = msgspec.json.encode(settlement)

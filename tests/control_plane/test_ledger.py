@@ -83,6 +83,23 @@ def test_a_slot_is_free_one_ttl_after_its_last_renewal() -> None:
     assert desk.ledger.live_streams("u", desk.now) == 1
 
 
+def test_what_is_said_to_have_ended_holds_no_slot_and_keeps_its_tokens() -> None:
+    desk = Desk(streams=1, tokens_day=1000)
+    mine = desk.admit()
+    other = desk.admit("v")
+    desk.ledger.end("u", [mine.grant.lease_id, other.grant.lease_id, "unknown"], desk.now)
+    assert (desk.ledger.live_streams("u", desk.now), desk.ledger.live_streams("v", desk.now)) == (
+        0,
+        1,
+    )
+    assert desk.taken()[1] == 100
+    desk.admit()
+    with pytest.raises(ProblemError, match="1 stream"):
+        desk.admit()
+    desk.settle(mine.grant, 7)
+    assert desk.taken()[1] == 107
+
+
 def test_an_expired_lease_comes_back_only_while_a_slot_is_free() -> None:
     desk = Desk(streams=3)
     first, second = (desk.admit().grant.lease_id for _ in range(2))

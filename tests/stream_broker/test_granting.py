@@ -23,10 +23,14 @@ class Answering:
 
     def __init__(self, *answers: Grant | Exception) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.told_of_ended: list[list[str]] = []
 
-    async def grant(self, _: GrantRequest) -> Grant:
-        self.asked += 1
+    @property
+    def asked(self) -> int:
+        return len(self.told_of_ended)
+
+    async def grant(self, request: GrantRequest) -> Grant:
+        self.told_of_ended.append(request.ended)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -41,6 +45,7 @@ class Place:
         asked: Any = control
         self.policy = PolicyHolder(known, parts.monotonic, poll=2.0)
         self.told: list[str] = []
+        self.ended: list[str] = []
         self.granting = Granting(
             parts.settings,
             "node",
@@ -48,6 +53,7 @@ class Place:
             self.policy,
             parts.clock,
             lambda outcome, _: self.told.append(outcome),
+            lambda user_id: list(self.ended) if user_id == USER else [],
         )
 
     async def ask(self, running: int = 0) -> Grant:
@@ -58,6 +64,14 @@ async def test_a_slot_that_is_about_to_become_free_is_waited_for(parts: Parts) -
     place = Place(parts, Answering(FULL, FULL, grant()))
     assert await place.ask() == grant()
     assert place.told == ["too_many_streams", "too_many_streams", "ok"]
+
+
+async def test_what_has_ended_here_is_told_with_the_next_question(parts: Parts) -> None:
+    control = Answering(FULL, FULL, grant())
+    place = Place(parts, control)
+    place.ended = ["lease_a"]
+    assert await place.ask() == grant()
+    assert control.told_of_ended == [[], ["lease_a"], ["lease_a"]]
 
 
 async def test_who_has_too_many_streams_is_refused_in_the_end(parts: Parts) -> None:

@@ -158,6 +158,17 @@ async def test_questions_asked_together_are_answered_each_by_itself(control: Har
     assert granted == ["small", "other"]
 
 
+async def test_a_job_that_has_ended_at_its_broker_holds_no_slot(control: Harness) -> None:
+    held = [(await control.grant()).json()["lease"]["id"] for _ in range(5)]
+    asked = {"kind": "job", "prompt_tokens_estimate": 10, "model": "small"}
+    question = {"credential": API_KEY, "node": "n03w0", "request": asked}
+    for ended, status in (([], 429), (["lease_of_nobody"], 429), (held[:1], 200), (held[:1], 429)):
+        answer = await control.internal("POST", "/grants", json=question | {"ended": ended})
+        assert answer.status_code == status
+    quota = (await control.call("GET", "/v1/quota")).json()
+    assert quota["requests"]["day"]["taken"] == 6
+
+
 async def test_slots_are_not_overrun_by_questions_asked_together(control: Harness) -> None:
     asked = {"kind": "job", "prompt_tokens_estimate": 10, "model": "small"}
     question = {"credential": API_KEY, "node": "n03w0", "request": asked}
