@@ -88,7 +88,9 @@ def _may_mount() -> bool:
 
 def _interrupted(lab: Lab, _: Report) -> None:
     """an `up` that is interrupted leaves nothing"""
-    command = [sys.executable, "-P", "-m", "lab", "up"]
+    # What runs in the background of a shell without job control is started deaf to it.
+    heard = ("env", "--default-signal=INT")
+    command = [*heard, sys.executable, "-P", "-m", "lab", "up"]
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as up:
         deadline = time.monotonic() + _BEGUN_S
         while not network.namespaces() and up.poll() is None and time.monotonic() < deadline:
