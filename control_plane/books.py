@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
@@ -20,14 +21,15 @@ from control_plane.ledger import Ledger
 from control_plane.store.database import Database
 from control_plane.store.grants import (
     add_grants,
+    adding,
     drop_grants,
     idle_grants,
-    is_one_statement,
     keep_renewals,
     open_grants,
+    renewing,
 )
 from control_plane.store.keeping import Keep, keep_nothing
-from control_plane.store.usage import Settled, settle, used_in, used_tokens
+from control_plane.store.usage import Settled, settle, settling, used_in, used_tokens
 
 # Calls for grants, each of some, and settlements that are written in one statement at most:
 # bounds how long one caller waits for others.
@@ -118,7 +120,10 @@ class Books:
         kept, lost = self.ledger.renew(lease_ids, allowance_of, self._clock())
         for start in range(0, len(kept), _IDS_TOGETHER):
             some = kept[start : start + _IDS_TOGETHER]
-            await self._database.run(_renewals(some), alone=True)
+            ids, until = [grant.id for grant in some], some[0].lease_until
+            await self._database.run(
+                partial(keep_renewals, ids=ids, until=until), alone=partial(renewing, ids, until)
+            )
         return lost
 
     async def acquire(
@@ -179,7 +184,11 @@ class Books:
         # As they are now: the thread must not see what changes meanwhile.
         fresh = [grant for call in calls for grant in call]
         rows = [msgspec.structs.asdict(grant) for grant in fresh]
-        await self._database.run(lambda c: add_grants(c, rows), alone=is_one_statement(fresh))
+        # A lease that is taken again may need another's row to give way.
+        simple = all(grant.requests for grant in fresh)
+        await self._database.run(
+            partial(add_grants, rows=rows), alone=partial(adding, rows) if simple else None
+        )
         return [None] * len(calls)
 
     async def _keep_settled(self, settlements: list[Settlement]) -> list[bool]:
@@ -192,12 +201,13 @@ class Books:
             _settled(entry, grant, now) for entry, grant in zip(settlements, ended, strict=True)
         ]
         users = {entry.user_id for entry in settlements}
+        # With a session a conversation is written too.
+        talks = any(entry.session_id is not None for entry in settlements)
         try:
             firsts = await self._database.run(
                 lambda c: self._settle(c, batch, now),
                 durable=True,
-                # Else a conversation is written too.
-                alone=all(entry.session_id is None for entry in settlements),
+                alone=None if talks else partial(settling, batch, now),
             )
         except Exception:
             # It may have been kept all the same.
@@ -251,11 +261,6 @@ def _settled(settlement: Settlement, grant: OpenGrant | None, now: float) -> Set
     if grant is not None and grant.model:
         settlement = msgspec.structs.replace(settlement, model=grant.model)
     return Settled(settlement=settlement, granted_at=granted_at, grant_id=grant_id)
-
-
-def _renewals(grants: Sequence[OpenGrant]) -> Callable[[Connection], None]:
-    ids, until = [grant.id for grant in grants], grants[0].lease_until
-    return lambda connection: keep_renewals(connection, ids, until)
 
 
 def _dropping(ids: Sequence[str]) -> Callable[[Connection], None]:

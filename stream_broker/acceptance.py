@@ -239,9 +239,8 @@ class Acceptance:
             vision=spec.vision,
             affinity=affinity_of(principal.user_id, spec),
         )
-        running = self._runner.running_for(principal.user_id)
         traceparent = trace.header("job") if trace else None
-        return await self._granting.ask(principal, question, running, traceparent)
+        return await self._granting.ask(principal, question, self._runner.running_for, traceparent)
 
 
 def affinity_of(user_id: str, spec: JobSpec) -> str:

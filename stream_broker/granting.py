@@ -60,10 +60,10 @@ class Granting:
         self,
         principal: Principal,
         question: GrantQuestion,
-        running: int,
+        running: Callable[[str], int],
         traceparent: str | None = None,
     ) -> Grant:
-        """A grant. `running`: the caller's streams here, which is all that this broker can
+        """A grant. `running`: counts a user's streams here, which is all that this broker can
         count by itself. Raises ProblemError; `too_many_streams` after 0.64 s, for a slot may
         be about to become free."""
         request = GrantRequest(
@@ -115,7 +115,7 @@ class Granting:
         self,
         principal: Principal,
         question: GrantQuestion,
-        running: int,
+        running: Callable[[str], int],
         error: ControlUnavailable,
     ) -> Grant:
         if question.server_tools:
@@ -134,5 +134,5 @@ class Granting:
             tier=principal.tier,
             grant_id=os.urandom(8).hex(),
             until=self._clock() + left,
-            running=running,
+            running=running(principal.user_id),
         )

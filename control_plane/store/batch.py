@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from contracts.problems import ProblemError
 from control_plane.store.engines import is_lost, transaction
+from control_plane.store.statements import Query
 
 
 class CommitError(Exception):
@@ -24,14 +25,14 @@ class CommitError(Exception):
 class Work(msgspec.Struct, frozen=True, eq=False):
     """One piece. `deadline` is on the clock of `run_batch`; after it nobody waits any more.
 
-    `durable` work is kept also through the loss of power. What is `alone` is one statement,
-    harmless when it is done twice, and wants no transaction where none is needed.
+    `durable` work is kept also through the loss of power. `alone`: the same as one statement
+    of a server, which wants no transaction, nor a thread that waits for it.
     """
 
     run: Callable[[Connection], Any]
     durable: bool
     deadline: float
-    alone: bool = False
+    alone: Query[Any] | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -107,7 +107,7 @@ class ServerDisk:
         if connection is None:
             raise SyncError("the server does not answer")
         try:
-            run_statement(connection, _FLUSH)
+            run_statement(connection, _FLUSH, {})
         except DBAPIError as error:
             self._trusted = False
             raise SyncError(" ".join(str(error.orig).split())) from error

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from control_plane.holdings import OpenGrant
 from control_plane.store.schema import grants
-from control_plane.store.statements import RENEW, add_grants_statement, run_statement
+from control_plane.store.statements import RENEW, Query, Rows, add_grants_statement, run_query
 
 _ADD = insert(grants)
 _RENEW = (
@@ -29,21 +29,26 @@ def add_grants(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     if again:
         connection.execute(delete(grants).where(grants.c.lease_id.in_(again)))
     if connection.dialect.name == "postgresql":
-        run_statement(connection, add_grants_statement(), rows=rows)
+        run_query(connection, adding(rows))
     else:
         connection.execute(_ADD, rows)
 
 
-def is_one_statement(grants: Sequence[OpenGrant]) -> bool:
-    """May `add_grants` stand without a transaction, and be done twice?"""
-    return all(grant.requests for grant in grants)
+def adding(rows: Sequence[dict[str, Any]]) -> Query[None]:
+    """`add_grants` of grants that are not leases taken again, for a server."""
+    return Query(add_grants_statement(), {"rows": rows}, _nothing)
+
+
+def renewing(ids: Sequence[str], until: float) -> Query[None]:
+    """`keep_renewals`, for a server."""
+    return Query(RENEW, {"ids": ids, "until": [until]}, _nothing)
 
 
 def keep_renewals(connection: Connection, ids: Sequence[str], until: float) -> None:
     """Grants hold their slots until then; at most some thousand. One statement, which may be
     done twice."""
     if connection.dialect.name == "postgresql":
-        run_statement(connection, RENEW, ids=ids, until=[until])
+        run_query(connection, renewing(ids, until))
     else:
         connection.execute(_RENEW, {"ids": ids, "until": until})
 
@@ -64,3 +69,7 @@ def idle_grants(connection: Connection, now: float) -> list[tuple[str, str]]:
 def open_grants(connection: Connection) -> list[OpenGrant]:
     """Every grant that is not settled."""
     return [OpenGrant(**row) for row in connection.execute(select(grants)).mappings()]
+
+
+def _nothing(_: Rows) -> None:
+    """What these return says nothing."""

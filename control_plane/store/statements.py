@@ -8,9 +8,9 @@ than done once.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import psycopg
@@ -22,8 +22,11 @@ from sqlalchemy.exc import DBAPIError
 
 from control_plane.store.schema import grants, settlements
 
+T = TypeVar("T")
+Rows = list[tuple[str, ...]]
+
 _NAMED: Final = re.compile(r"%\((\w+)\)s")
-_PREPARED: Final = "okome: statement -> its name on the server"
+PREPARED: Final = "okome: statement -> its name on the server"
 
 # `ids` of grants whose slots are held until the one time in `until`.
 RENEW: Final = """
@@ -36,9 +39,23 @@ RENEW: Final = """
 """
 
 
+class Query(msgspec.Struct, Generic[T], frozen=True, eq=False):
+    """One statement, harmless when it is done twice. `rows`, and what it returns: see
+    `run_statement`; `read` makes the result of that."""
+
+    statement: str
+    rows: Mapping[str, Sequence[Any]]
+    read: Callable[[Rows], T]
+
+
+def run_query(connection: Connection, query: Query[T]) -> T:
+    """Its result. Raises DBAPIError."""
+    return query.read(run_statement(connection, query.statement, query.rows))
+
+
 def run_statement(
-    connection: Connection, statement: str, **rows: Sequence[Any]
-) -> list[tuple[str, ...]]:
+    connection: Connection, statement: str, rows: Mapping[str, Sequence[Any]]
+) -> Rows:
     """Runs it past SQLAlchemy and the driver's cursors, in the transaction that has been begun or
     else by itself; what it returns, as text, NULL as an empty one. `%(name)s` in it stands for
     `rows` of that name as JSON. Raises DBAPIError as SQLAlchemy would.
@@ -48,36 +65,38 @@ def run_statement(
     """
     raw: Any = connection.connection.dbapi_connection
     parameters = {name: msgspec.json.encode(given) for name, given in rows.items()}
-    text, names = _numbered(statement)
+    text, names = numbered(statement)
     try:
-        prepared: dict[str, bytes] = connection.connection.info.setdefault(_PREPARED, {})
+        prepared: dict[str, bytes] = connection.connection.info.setdefault(PREPARED, {})
         if statement not in prepared:
             name = b"okome_%d" % len(prepared)
-            _checked(raw.pgconn.prepare(name, text))
+            checked(raw.pgconn.prepare(name, text))
             prepared[statement] = name
         result = raw.pgconn.exec_prepared(prepared[statement], [parameters[name] for name in names])
-        return _rows(_checked(result))
+        return rows_of(checked(result))
     except psycopg.Error as error:
         lost = bool(raw.closed)
         if lost:
             connection.invalidate()
-        raise _as_told(error, parameters, lost) from error
+        raise as_told(error, parameters, lost) from error
 
 
 @cache
-def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
-    """As the server wants it, `$1` for the first name, and the names in that order."""
+def numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """As the server wants the statement, `$1` for the first name, and the names in order."""
     names = tuple(dict.fromkeys(_NAMED.findall(statement)))
     return _NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", statement).encode(), names
 
 
-def _checked(result: PGresult) -> PGresult:
+def checked(result: PGresult) -> PGresult:
+    """Raises psycopg.Error for what is no result."""
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise psycopg.errors.error_from_result(result)
     return result
 
 
-def _rows(result: PGresult) -> list[tuple[str, ...]]:
+def rows_of(result: PGresult) -> Rows:
+    """See `run_statement`."""
     columns = range(result.nfields)
     return [
         tuple(bytes(result.get_value(row, column) or b"").decode() for column in columns)
@@ -85,7 +104,8 @@ def _rows(result: PGresult) -> list[tuple[str, ...]]:
     ]
 
 
-def _as_told(error: psycopg.Error, parameters: Mapping[str, bytes], lost: bool) -> Any:
+def as_told(error: psycopg.Error, parameters: Mapping[str, bytes], lost: bool) -> Any:
+    """The DBAPIError that SQLAlchemy makes of it; `lost`: the connection is of no more use."""
     return DBAPIError.instance(
         None,
         dict(parameters),

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from contracts.grants import Settlement
 from control_plane.allowance import SPANS, period_of
 from control_plane.store.schema import grants, settlements, usage
-from control_plane.store.statements import run_statement, settle_statement
+from control_plane.store.statements import Query, Rows, run_query, settle_statement
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,31 +31,41 @@ def settle(connection: Connection, batch: Sequence[Settled], now: float) -> list
     The first settlement of a job counts; later ones change nothing. Returns for each
     whether it was the first.
     """
-    distinct = {entry.settlement.job_id: entry for entry in reversed(batch)}
-    ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
     if connection.dialect.name == "postgresql":
-        firsts = _settle_at_once(connection, list(distinct.values()), ended, now)
-    else:
-        firsts = _settle_by_steps(connection, distinct, ended, now)
-    found: list[bool] = []
-    for entry in batch:
-        found.append(entry.settlement.job_id in firsts)
-        firsts.discard(entry.settlement.job_id)
-    return found
+        return run_query(connection, settling(batch, now))
+    ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
+    return _firsts(batch, _settle_by_steps(connection, _distinct(batch), ended, now))
 
 
-def _settle_at_once(
-    connection: Connection, entries: Sequence[Settled], ended: Sequence[str], now: float
-) -> set[str]:
+def settling(batch: Sequence[Settled], now: float) -> Query[list[bool]]:
+    """`settle`, for a server."""
     rows = [
         _row(entry.settlement, now)
         | {
             "used": used_tokens(entry.settlement),
             "periods": [period_of(entry.granted_at, span) for span in SPANS],
         }
-        for entry in entries
+        for entry in _distinct(batch).values()
     ]
-    return {job for (job,) in run_statement(connection, settle_statement(), rows=rows, ended=ended)}
+    ended = [entry.grant_id for entry in batch if entry.grant_id is not None]
+
+    def read(returned: Rows) -> list[bool]:
+        return _firsts(batch, {job_id for (job_id,) in returned})
+
+    return Query(settle_statement(), {"rows": rows, "ended": ended}, read)
+
+
+def _distinct(batch: Sequence[Settled]) -> dict[str, Settled]:
+    return {entry.settlement.job_id: entry for entry in reversed(batch)}
+
+
+def _firsts(batch: Sequence[Settled], jobs: set[str]) -> list[bool]:
+    """For each whether it was the first of its job; `jobs` are those that were not there."""
+    found: list[bool] = []
+    for entry in batch:
+        found.append(entry.settlement.job_id in jobs)
+        jobs.discard(entry.settlement.job_id)
+    return found
 
 
 def _settle_by_steps(

@@ -119,9 +119,9 @@ class Embedder:
         """The vectors. Raises ProblemError for a refusal, EngineFailed where no engine
         answers. Whoever is cancelled is settled as such."""
         self._check(principal)
-        with self._counted(principal.user_id) as others:
+        with self._counted(principal.user_id):
             created_at = self._clock()
-            grant = await self._granting.ask(principal, _question(spec), others)
+            grant = await self._granting.ask(principal, _question(spec), self._others)
             spent = _Spent()
             self._leases.hold(grant.lease.id, principal.user_id)
             outcome, code = "cancelled", "disconnect"
@@ -156,13 +156,16 @@ class Embedder:
         if len(self) >= self._most:
             raise ProblemError("overloaded", "This broker has as many requests as it may")
 
+    def _others(self, user_id: str) -> int:
+        """The user's others here, of all kinds, beside the one that is counted already."""
+        return self._users[user_id] - 1 + self._running_for(user_id)
+
     @contextmanager
-    def _counted(self, user_id: str) -> Iterator[int]:
-        """Counts one more; gives the user's others here, of all kinds."""
-        others = self._users[user_id] + self._running_for(user_id)
+    def _counted(self, user_id: str) -> Iterator[None]:
+        """One more of this user's."""
         self._users[user_id] += 1
         try:
-            yield others
+            yield
         finally:
             self._users[user_id] -= 1
             if not self._users[user_id]:

@@ -26,6 +26,7 @@ from control_plane.ledger import Ledger
 from control_plane.store.database import Database, Transaction
 from control_plane.store.grants import open_grants
 from control_plane.store.schema import grants, settlements, usage
+from control_plane.store.statements import Query
 from tests.control_plane.harness import settled
 from tests.control_plane.test_allowance import unix
 
@@ -48,7 +49,11 @@ class Faulty(Database):
     fault: Fault = None
 
     async def run(
-        self, work: Transaction[Any], *, durable: bool = False, alone: bool = False
+        self,
+        work: Transaction[Any],
+        *,
+        durable: bool = False,
+        alone: Callable[[], Query[Any]] | None = None,
     ) -> Any:
         fault, self.fault = self.fault, None
         if fault == "refused":

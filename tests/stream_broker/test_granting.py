@@ -57,7 +57,7 @@ class Place:
         )
 
     async def ask(self, running: int = 0) -> Grant:
-        return await self.granting.ask(ALICE, QUESTION, running)
+        return await self.granting.ask(ALICE, QUESTION, lambda _: running)
 
 
 async def test_a_slot_that_is_about_to_become_free_is_waited_for(parts: Parts) -> None:

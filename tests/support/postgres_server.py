@@ -97,6 +97,19 @@ class PostgresServer:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """Nothing of it runs; the kernel takes what it is sent. Until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        for pid in (self.pid, *map(int, children.split())):
+            os.kill(pid, number)
+
     def restart(self) -> None:
         """Every connection is cut, and a moment later it answers again."""
         self._run("pg_ctl", "stop", "--mode=immediate")

@@ -14,15 +14,10 @@ from sqlalchemy import URL, Connection, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from contracts.problems import ProblemError
-from control_plane.store.database import (
-    BATCH,
-    WAITING_MAX,
-    Database,
-    StoreError,
-    migrate_beside,
-)
+from control_plane.store.database import Database, StoreError, migrate_beside
 from control_plane.store.engines import FILE_NAME, sqlite_url
 from control_plane.store.schema import tiers
+from control_plane.store.worker import BATCH, WAITING_MAX
 from tests.control_plane.harness import NOW
 from tests.support.postgres_server import PostgresServer
 
@@ -159,7 +154,7 @@ async def test_a_thread_that_is_surprised_goes_on(
     def broken(*_: object) -> None:
         raise RuntimeError("no disk")
 
-    monkeypatch.setattr("control_plane.store.database.run_batch", broken)
+    monkeypatch.setattr("control_plane.store.worker.run_batch", broken)
     with pytest.raises(ProblemError, match="control_plane_unavailable"):
         await database.run(count)
     monkeypatch.undo()

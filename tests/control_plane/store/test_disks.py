@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, text
 
 from control_plane.store.database import Database
 from control_plane.store.disks import ServerDisk
+from control_plane.store.statements import Query
 from control_plane.store.syncing import SyncError, Syncing
 from tests.control_plane.harness import NOW
 from tests.control_plane.store.test_database import add, count
@@ -120,4 +121,4 @@ async def test_a_statement_by_itself_needs_no_transaction(database: Database) ->
         return connection.in_transaction()
 
     assert await database.run(inside) is True
-    assert await database.run(inside, alone=True) is False
+    assert await database.run(inside, alone=lambda: Query("SELECT 1", {}, bool)) is False
