@@ -10,6 +10,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from contracts.codes import HTTP_CODES
 from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
@@ -110,12 +111,21 @@ async def on_problem(_: Request, error: Exception) -> Response:
     return refuse(error)
 
 
-async def on_http_exception(_: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette handler for what its router raises: 404 and 405 (with `Allow`)."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type only
     code = _CODES_BY_STATUS.get(error.status_code, "internal")
-    problem = ProblemError(code, HTTP_CODES[code][1] + ".", fields=dict(error.headers or {}))
-    return refuse(problem)
+    fields = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        fields["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return refuse(ProblemError(code, HTTP_CODES[code][1] + ".", fields=fields))
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What the path takes: a path has a route for each method, the router names the first's."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return {method for route in fitting for method in route.methods or ()}
 
 
 async def on_error(_: Request, __: Exception) -> Response:

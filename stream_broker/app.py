@@ -275,7 +275,7 @@ class Broker:
 
     def _build_app(self) -> Starlette:
         context = self.context
-        return Starlette(
+        app = Starlette(
             routes=[
                 *job_routes(context),
                 *openai_routes(context),
@@ -289,6 +289,9 @@ class Broker:
             exception_handlers=exception_handlers(context),
             lifespan=self._lifespan,
         )
+        # It would lead clients that came by TLS to a URL without it: only HAProxy knows.
+        app.router.redirect_slashes = False
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

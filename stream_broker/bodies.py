@@ -20,11 +20,20 @@ ToolName = Annotated[str, Meta(min_length=1, max_length=64)]
 Stops = Annotated[list[Text], Meta(max_length=4)]
 
 
+class Part(msgspec.Struct):
+    """A part of a message's content: text, an image."""
+
+    type: str
+
+
 class Message(msgspec.Struct):
-    """One message of a conversation, as the OpenAI API has it."""
+    """One message of a conversation, as the OpenAI API has it.
+
+    Only an assistant's may be without content, for its calls of tools.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = None
+    content: str | list[Part] | None = None
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
@@ -33,8 +42,23 @@ class Message(msgspec.Struct):
 Messages = Annotated[list[Message], Meta(min_length=1, max_length=2048)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
-# A string names a tool of the policy; an object is a tool of the client's own.
-Tools = Annotated[list[ToolName | dict[str, Any]], Meta(max_length=128)]
+
+
+class Function(msgspec.Struct):
+    """What a tool of the client's own is called by; the rest is the engine's to read."""
+
+    name: Text
+
+
+class OwnTool(msgspec.Struct):
+    """A tool of the client's own, as the OpenAI API has it."""
+
+    function: Function
+    type: Literal["function"] = "function"
+
+
+# A string names a tool of the policy.
+Tools = Annotated[list[ToolName | OwnTool], Meta(max_length=128)]
 
 
 class JobBody(msgspec.Struct):

@@ -15,7 +15,7 @@ import msgspec
 
 from contracts.grants import TOOLS_MAX, JobKind
 from contracts.problems import ProblemError
-from stream_broker.bodies import ChatBody, CompletionBody, JobBody, SessionNamed
+from stream_broker.bodies import ChatBody, CompletionBody, JobBody, Message, OwnTool, SessionNamed
 
 T = TypeVar("T")
 
@@ -90,6 +90,15 @@ def _missing(message: str) -> str | None:
     return found[1] if found else None
 
 
+def _check_contents(messages: Sequence[Message]) -> None:
+    """Raises ProblemError for a message that says nothing, which an engine would refuse."""
+    for place, message in enumerate(messages):
+        if message.content is None and message.role != "assistant":
+            raise ProblemError(
+                "invalid_request", "Expected text or parts", field=f"messages[{place}].content"
+            )
+
+
 def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> JobSpec:
     """The spec of a native job. Raises ProblemError."""
     job = check(body, JobBody)
@@ -99,12 +108,13 @@ def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> Jo
         raise ProblemError(
             "invalid_request", f"At most {METADATA_MAX} bytes of metadata", field="metadata"
         )
+    _check_contents(job.messages or [])
     messages = body["messages"] if job.messages else [{"role": "user", "content": job.prompt}]
     return JobSpec(
         kind=kind,
         model=job.model,
         messages=messages,
-        sampling=_sampling(job, tools=_own(job.tools)),
+        sampling=_sampling(job, tools=_own(body.get("tools"))),
         server_tools=_named(job.tools),
         body_hash=body_hash(body),
         max_tokens=_bounded(job.max_tokens, max_tokens, "max_tokens"),
@@ -116,6 +126,7 @@ def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> Jo
 def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
     """The spec of an OpenAI chat completion. Raises ProblemError."""
     ask = check(body, CompletionBody)
+    _check_contents(ask.messages)
     if ask.n not in (None, 1):
         raise ProblemError("invalid_request", "Only n = 1 is offered", field="n")
     if ask.logprobs:
@@ -129,7 +140,7 @@ def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
         messages=body["messages"],
         sampling=_sampling(
             ask,
-            tools=_own(ask.tools),
+            tools=_own(body.get("tools")),
             tool_choice=ask.tool_choice,
             response_format=ask.response_format,
         ),
@@ -171,10 +182,10 @@ def body_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
 
 
-def idempotency_key(raw: str | None) -> str | None:
+def idempotency_key(raw: str | None, field: str = "Idempotency-Key") -> str | None:
     """The key in an `Idempotency-Key` header, quoted or bare (draft-ietf-httpapi-…-07).
 
-    Raises ProblemError for an empty, overlong or unprintable one.
+    Raises ProblemError for an empty, overlong or unprintable one; `field` is where it stood.
     """
     if raw is None:
         return None
@@ -185,7 +196,7 @@ def idempotency_key(raw: str | None) -> str | None:
         raise ProblemError(
             "invalid_request",
             f"Expected 1 to {KEY_MAX} printable ASCII characters",
-            field="Idempotency-Key",
+            field=field,
         )
     return key
 
@@ -213,7 +224,7 @@ def _own(tools: Sequence[str | dict[str, Any]] | None) -> list[dict[str, Any]] |
     return own if own or tools == [] else None
 
 
-def _named(tools: Sequence[str | dict[str, Any]] | None) -> list[str]:
+def _named(tools: Sequence[str | OwnTool] | None) -> list[str]:
     """The tools of the policy that are asked for, each once. Raises ProblemError."""
     named = list(dict.fromkeys(tool for tool in tools or () if isinstance(tool, str)))
     if len(named) > TOOLS_MAX:

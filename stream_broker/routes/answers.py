@@ -72,7 +72,9 @@ def exception_handlers(context: Context) -> Mapping[Any, Any]:
     async def on_http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = _HTTP_CODES.get(status, "internal" if status >= 500 else "invalid_request")
-        return answer(request, ProblemError(code, "Nothing here answers to that"))
+        # A 405 comes with `Allow`.
+        fields = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return answer(request, ProblemError(code, "Nothing here answers to that", fields=fields))
 
     async def on_fault(request: Request, _: Exception) -> Response:
         return answer(request, ProblemError("internal", "The fault has been logged"))

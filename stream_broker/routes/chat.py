@@ -46,11 +46,12 @@ def chat_routes(context: Context) -> list[Route]:
 
         find = partial(context.directory.watch, job_id, principal.user_id)
         watch = await find(0)
+        head = watch.state.head
         return EventStream(
             job_id,
             watch,
             find,
-            ChatView(watch.state.head.conversation_id or conversation_id),
+            ChatView(head.conversation_id or conversation_id, head.created_at),
             context.viewers,
             cursor=0,
             heartbeat=context.settings.heartbeat,

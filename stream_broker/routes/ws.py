@@ -113,13 +113,18 @@ class Connection:
         while True:
             try:
                 text = await self._socket.receive_text()
-            except (WebSocketDisconnect, KeyError):
+            except KeyError:
+                text = None
+            except WebSocketDisconnect:
                 return "gone"
             await self._operate(text)
 
-    async def _operate(self, text: str) -> None:
+    async def _operate(self, text: str | None) -> None:
+        """Does what a message says; `text` is None for a binary one."""
         told: dict[str, Any] = {}
         try:
+            if text is None:
+                raise ProblemError("invalid_request", "Messages are text, not binary")
             decoded = msgspec.json.decode(text)
             if not isinstance(decoded, dict):
                 raise ProblemError("invalid_request", "A message must be a JSON object")
@@ -161,7 +166,7 @@ class Connection:
         if raw_key is not None and not isinstance(raw_key, str):
             raise ProblemError("invalid_request", "Expected a string", field="idempotency_key")
         spec = job_spec(job, self._context.settings.max_tokens, "ws")
-        key = idempotency_key(raw_key)
+        key = idempotency_key(raw_key, "idempotency_key")
         accepted = await self._context.acceptance.accept(self._principal, spec, key, "ws")
         job_id = accepted.state.head.job_id
         status = accepted.state.status if accepted.replayed else "queued"

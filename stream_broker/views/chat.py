@@ -10,11 +10,16 @@ from stream_broker.events import Event
 
 
 class ChatView:
-    """Blocks of one answer. `sequence` counts tokens; `id:` is the log's number."""
+    """Blocks of one answer. `sequence` counts tokens; `id:` is the log's number.
 
-    def __init__(self, conversation_id: str) -> None:
+    `created_at`: when its job was made, in Unix seconds.
+    """
+
+    def __init__(self, conversation_id: str, created_at: float) -> None:
         self._conversation_id = conversation_id
         self._sequence = 0
+        # `[DONE]` has no time of its own in the log: it has the last token's.
+        self._last_at = created_at
 
     def opening(self) -> bytes:
         """The `connected` event."""
@@ -31,13 +36,14 @@ class ChatView:
     def _block(self, event: Event) -> bytes:
         if event.name == "token":
             body = event.body()
-            return b"id: %d\n" % event.seq + self._token(body["token"], body["ts"], done=False)
+            self._last_at = body["ts"]
+            return b"id: %d\n" % event.seq + self._token(body["token"], done=False)
         if event.name == "job_complete":
-            return b"id: %d\n" % event.seq + self._token("[DONE]", None, done=True)
+            return b"id: %d\n" % event.seq + self._token("[DONE]", done=True)
         # Reasoning, notices and unclean ends keep the native form: nothing is hidden.
         return event.block
 
-    def _token(self, token: str, ts: float | None, *, done: bool) -> bytes:
+    def _token(self, token: str, *, done: bool) -> bytes:
         self._sequence += 1
         return _block(
             "token",
@@ -46,7 +52,7 @@ class ChatView:
                 "token": token,
                 "sequence": self._sequence,
                 "done": done,
-                "timestamp": ts,
+                "timestamp": self._last_at,
             },
         )
 

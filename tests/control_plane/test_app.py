@@ -29,6 +29,8 @@ async def test_what_is_not_there_is_a_problem(control: Harness, path: str) -> No
         ("GET", "/auth/login", {"POST"}),
         ("PUT", "/v1/usage", {"GET", "HEAD"}),
         ("DELETE", "/internal/v1/grants", {"POST"}),
+        ("PUT", "/v1/keys", {"GET", "HEAD", "POST"}),
+        ("PUT", "/v1/sessions/mine", {"GET", "HEAD", "PATCH", "DELETE"}),
     ],
 )
 async def test_another_method_is_a_problem_that_names_the_right_ones(

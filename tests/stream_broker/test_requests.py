@@ -51,6 +51,29 @@ def test_a_prompt_is_one_message_of_the_user() -> None:
 
 
 @pytest.mark.parametrize("shape", [job_spec, completion_spec])
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"messages": [*ASK["messages"], {"role": "user"}]}, "messages[1].content"),
+        ({"messages": [{"role": "tool", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "messages[0].content[0]"),
+        ({"tools": [{}]}, "tools[0]"),
+        ({"tools": ["time", {"type": "function", "function": {}}]}, "tools[1].function"),
+        ({"tools": [{"type": "retrieval", "function": {"name": "f"}}]}, "tools[0].type"),
+    ],
+)
+def test_what_an_engine_would_refuse_is_refused_by_its_field(
+    shape: Any, more: dict[str, Any], field: str
+) -> None:
+    assert refused(ASK | more, shape) == ("invalid_request", field)
+
+
+def test_an_assistant_may_call_tools_and_say_nothing() -> None:
+    said = {"role": "assistant", "tool_calls": [{"id": "c1"}]}
+    assert completion_spec(ASK | {"messages": [said]}, MOST).messages == [said]
+
+
+@pytest.mark.parametrize("shape", [job_spec, completion_spec])
 @pytest.mark.parametrize("session", ["a/b", "..", ".", "", "a\x00", "a\n", "x" * 257, "\x85"])
 def test_a_session_is_one_that_a_path_can_name(shape: Any, session: str) -> None:
     assert refused(ASK | {"session_id": session}, shape) == ("invalid_request", "session_id")
@@ -207,6 +230,12 @@ def test_a_bad_key_is_refused(raw: str) -> None:
     with pytest.raises(ProblemError) as caught:
         idempotency_key(raw)
     assert caught.value.field == "Idempotency-Key"
+
+
+def test_a_bad_key_of_a_message_is_named_as_it_stands_there() -> None:
+    with pytest.raises(ProblemError) as caught:
+        idempotency_key("", "idempotency_key")
+    assert caught.value.field == "idempotency_key"
 
 
 @pytest.mark.parametrize(

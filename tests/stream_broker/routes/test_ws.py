@@ -9,7 +9,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from tests.conformance.targets import served
-from tests.proof.twin import Twin, cluster_at
+from tests.proof.twin import Twin, cluster_at, cluster_without_log
 from tests.stream_broker.building import API_KEY, JOB
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.redis_server import RedisServer
@@ -30,3 +30,20 @@ async def test_a_job_whose_log_is_away_is_named(redis_server: RedisServer, tmp_p
 
     assert (told["event"], told["job_id"]) == ("error", JOB)
     assert (told["data"]["status"], told["data"]["code"]) == (503, "log_unavailable")
+
+
+async def test_a_binary_message_is_refused_and_the_connection_stays(tmp_path: Path) -> None:
+    async with (
+        served(Twin("okome-node-03", cluster_without_log(), tmp_path, None)) as url,
+        connect(
+            url.replace("http://", "ws://") + "/v1/ws",
+            additional_headers={"Authorization": f"Bearer {API_KEY}"},
+            proxy=None,
+        ) as ws,
+    ):
+        await ws.send(b'{"op":"ping"}')
+        told = json.loads(await ws.recv())
+        await ws.send('{"op":"ping"}')
+        assert json.loads(await ws.recv()) == {"event": "pong"}
+
+    assert (told["event"], told["data"]["code"]) == ("error", "invalid_request")

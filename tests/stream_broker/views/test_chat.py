@@ -16,14 +16,18 @@ def parsed(body: bytes) -> list[dict[str, Any]]:
     return blocks
 
 
+def view() -> ChatView:
+    return ChatView("c-1", created_at=NOW - 1)
+
+
 def test_it_opens_with_the_conversation() -> None:
-    (block,) = parsed(ChatView("c-1").opening())
+    (block,) = parsed(view().opening())
     assert block == {"event": "connected", "data": {"conversation_id": "c-1"}}
 
 
 def test_tokens_are_counted_whatever_lies_between() -> None:
     notice = EventEncoder(JOB).other(2, "notice", {"code": "relay_moved", "message": "m"})
-    blocks = parsed(ChatView("c-1").blocks([token(1, "a"), notice, token(3, "b"), complete(4)]))
+    blocks = parsed(view().blocks([token(1, "a"), notice, token(3, "b"), complete(4)]))
     assert [block["id"] for block in blocks] == ["1", "2", "3", "4"]
     tokens = [block["data"] for block in blocks if block["event"] == "token"]
     assert [told["sequence"] for told in tokens] == [1, 2, 3]
@@ -37,7 +41,14 @@ def test_tokens_are_counted_whatever_lies_between() -> None:
     assert (tokens[-1]["token"], tokens[-1]["done"]) == ("[DONE]", True)
 
 
+def test_done_has_the_time_of_the_last_token_or_of_the_job() -> None:
+    spoken = parsed(view().blocks([token(1, "a"), complete(2)]))
+    silent = parsed(view().blocks([complete(1)]))
+    assert [block["data"]["timestamp"] for block in spoken] == [NOW, NOW]
+    assert [block["data"]["timestamp"] for block in silent] == [NOW - 1]
+
+
 def test_an_unclean_end_has_no_done() -> None:
-    blocks = parsed(ChatView("c-1").blocks([failed(1)]) + ChatView("c-1").failure(failed(2)))
+    blocks = parsed(view().blocks([failed(1)]) + view().failure(failed(2)))
     assert [block["event"] for block in blocks] == ["job_error", "job_error"]
     assert "id" not in blocks[1]
