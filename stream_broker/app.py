@@ -38,15 +38,7 @@ from stream_broker.playout import Playout
 from stream_broker.policy import PolicyHolder
 from stream_broker.policy_file import PolicyFile
 from stream_broker.reports import FaultReports
-from stream_broker.routes.answers import exception_handlers
-from stream_broker.routes.chat import chat_routes
-from stream_broker.routes.embeddings import embedding_routes
-from stream_broker.routes.jobs import job_routes
-from stream_broker.routes.openai import openai_routes
-from stream_broker.routes.site import site_routes
-from stream_broker.routes.telemetry import telemetry_routes
-from stream_broker.routes.tools import tool_routes
-from stream_broker.routes.ws import ws_routes
+from stream_broker.routes.all import build_app
 from stream_broker.running import Runner
 from stream_broker.settlements import SettlementSpool
 from stream_broker.spans import spans_of
@@ -86,7 +78,7 @@ class Broker:
         self._build_following(options)
         self._build_context(options)
         self._gauges()
-        self.app = self._build_app()
+        self.app = build_app(self.context, self._lifespan)
 
     async def check(self) -> None:
         """Raises LogRefused when the log can never be used as it is."""
@@ -272,26 +264,6 @@ class Broker:
         """Is this broker's home without its log, while others have theirs?"""
         tag, stores = self._home_tag, self.stores
         return stores is not None and tag is not None and stores.away(tag)
-
-    def _build_app(self) -> Starlette:
-        context = self.context
-        app = Starlette(
-            routes=[
-                *job_routes(context),
-                *openai_routes(context),
-                *embedding_routes(context),
-                *chat_routes(context),
-                *ws_routes(context),
-                *tool_routes(context),
-                *telemetry_routes(context),
-                *site_routes(context),
-            ],
-            exception_handlers=exception_handlers(context),
-            lifespan=self._lifespan,
-        )
-        # It would lead clients that came by TLS to a URL without it: only HAProxy knows.
-        app.router.redirect_slashes = False
-        return app
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
