@@ -9,6 +9,8 @@ import msgspec
 from contracts.codes import HTTP_CODES
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+# Paths that begin so tell errors as the OpenAI API does.
+OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/embeddings")
 
 
 class ProblemError(Exception):
@@ -66,3 +68,15 @@ class ProblemError(Exception):
 def encode_problem(problem: ProblemError) -> bytes:
     """The JSON body of a problem response."""
     return msgspec.json.encode(problem.body())
+
+
+def openai_error(problem: ProblemError) -> dict[str, Any]:
+    """The OpenAI API's error object."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
+    return {
+        "message": problem.detail,
+        "type": kinds.get(problem.status, kind),
+        "param": problem.field,
+        "code": problem.code,
+    }

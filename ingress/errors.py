@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
+import msgspec
+
+from contracts.problems import (
+    OPENAI_PATHS,
+    PROBLEM_MEDIA_TYPE,
+    ProblemError,
+    encode_problem,
+    openai_error,
+)
 
 # HAProxy's status -> the problem it is told as.
 PUBLIC: dict[int, ProblemError] = {
@@ -34,11 +42,24 @@ def http_return(problem: ProblemError, condition: str) -> str:
     return f"http-request return status {problem.status} {_content(problem)} if {condition}"
 
 
+def nobody_there() -> str:
+    """The line of a backend that answers as the OpenAI API does, on its paths, while no server
+    is up. An `http-error` knows no paths."""
+    problem = PUBLIC[503]
+    body = msgspec.json.encode({"error": openai_error(problem)}).decode()
+    told = _told("application/json", body, problem)
+    paths = f"{{ var(txn.path) -m beg {' '.join(OPENAI_PATHS)} }}"
+    return f"http-request return status {problem.status} {told} if {paths} {{ nbsrv eq 0 }}"
+
+
 def _content(problem: ProblemError) -> str:
+    return _told(PROBLEM_MEDIA_TYPE, encode_problem(problem).decode(), problem)
+
+
+def _told(media_type: str, body: str, problem: ProblemError) -> str:
     # Single quotes are HAProxy's strong quotes; the texts above hold none.
-    body = encode_problem(problem).decode()
     headers = "".join(f" hdr {name} {_word(value)}" for name, value in problem.headers().items())
-    return f"content-type {PROBLEM_MEDIA_TYPE} string '{body}' hdr Cache-Control no-store{headers}"
+    return f"content-type {media_type} string '{body}' hdr Cache-Control no-store{headers}"
 
 
 def _word(value: str) -> str:

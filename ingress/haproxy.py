@@ -32,7 +32,7 @@ from ingress.edge import (
 from ingress.edge import (
     limits as rate_limits,
 )
-from ingress.errors import CONTROL, NOT_FOUND, PUBLIC, http_error, http_return
+from ingress.errors import CONTROL, NOT_FOUND, PUBLIC, http_error, http_return, nobody_there
 from inventory.model import Cluster, Node
 
 ROUTE_COOKIE = "okome_route"
@@ -223,6 +223,7 @@ def _programs(cluster: Cluster) -> list[str]:
         "balance hdr(Authorization)",
         "hash-type consistent",
         *_carry(),
+        nobody_there(),
         *_check("/readyz"),
         "# A refused connection counts at once, not at the next check: a second dead broker",
         "# would else be tried in turn with the first until the retries are used up.",
@@ -239,6 +240,7 @@ def _browsers(cluster: Cluster) -> list[str]:
         "# No `nocache`: it would add a Cache-Control of its own to a stream's.",
         f'cookie {ROUTE_COOKIE} insert indirect httponly attr "SameSite=Lax"',
         *_carry(),
+        nobody_there(),
         *(
             f"server {name} {address} cookie {name} track programs/{name}"
             for name, address in _workers(cluster)

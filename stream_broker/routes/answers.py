@@ -1,4 +1,4 @@
-"""Answers: JSON, problems, and the OpenAI API's own error shape."""
+"""Answers: JSON, and problems in the shape of the path's API."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.problems import PROBLEM_MEDIA_TYPE, ProblemError, encode_problem
+from contracts.problems import (
+    OPENAI_PATHS,
+    PROBLEM_MEDIA_TYPE,
+    ProblemError,
+    encode_problem,
+    openai_error,
+)
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 
 _LOG = logging.getLogger(__name__)
-_OPENAI_PATHS = ("/v1/chat/", "/v1/models", "/v1/embeddings")
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
 
@@ -36,21 +41,9 @@ def problem_response(problem: ProblemError, path: str, limit: int) -> Response:
             "RateLimit-Policy": f'"streams";q={limit};qu="streams"',
             "RateLimit": f'"streams";r=0;t={headers["Retry-After"]}',
         }
-    if path.startswith(_OPENAI_PATHS):
+    if path.startswith(OPENAI_PATHS):
         return json_response({"error": openai_error(problem)}, problem.status, headers)
     return Response(encode_problem(problem), problem.status, headers, PROBLEM_MEDIA_TYPE)
-
-
-def openai_error(problem: ProblemError) -> dict[str, Any]:
-    """The OpenAI API's error object."""
-    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
-    return {
-        "message": problem.detail,
-        "type": kinds.get(problem.status, kind),
-        "param": problem.field,
-        "code": problem.code,
-    }
 
 
 def exception_handlers(context: Context) -> Mapping[Any, Any]:

@@ -180,6 +180,29 @@ async def test_without_any_broker_the_answer_is_a_problem(ingress: Ingress) -> N
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize("headers", [{"Authorization": "Bearer a"}, {}])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/embeddings"])
+async def test_without_any_broker_the_openai_paths_have_their_own_shape(
+    ingress: Ingress, path: str, headers: dict[str, str]
+) -> None:
+    for broker in ingress.brokers.values():
+        await broker.stop()
+
+    async def answer() -> httpx.Response:
+        return await ingress.http.request("GET", path, headers=headers)
+
+    async def seen() -> bool:
+        return (await answer()).headers["content-type"] == "application/json"
+
+    # Until the ingress has seen that nobody is there, its 503 is a problem.
+    await eventually_async(seen)
+    told = await answer()
+    assert told.status_code == 503
+    assert told.json()["error"]["code"] == "overloaded"
+    assert told.json()["error"]["type"] == "server_error"
+    assert told.headers["retry-after"] == "1"
+
+
 async def test_a_dead_broker_costs_no_request(ingress: Ingress) -> None:
     await ingress.brokers["n03w0"].stop()
     await ingress.brokers["n04w0"].stop()
