@@ -49,16 +49,17 @@ class Direct:
     def ask(self, loop: asyncio.AbstractEventLoop, query: Query[Any], tell: Tell) -> None:
         """Sends what it `knows`, and calls `tell` with the answer, never before it returns.
         Until then it must not be asked again, nor anybody use the connection."""
-        _, names = numbered(query.statement)
-        parameters = [msgspec.json.encode(query.rows[name]) for name in names]
         self._tell, self._answer = tell, None
         try:
+            _, names = numbered(query.statement)
+            parameters = [msgspec.json.encode(query.rows[name]) for name in names]
             self._watch(loop)
             self.raw.pgconn.send_query_prepared(self._prepared[query.statement], parameters)
             if self.raw.pgconn.flush():
                 loop.add_writer(self._socket, self._writable)
-        except psycopg.Error as error:
-            loop.call_soon(self._break, error)
+        except Exception as error:
+            # Whatever it is, the thread meets it too, and tells the caller.
+            loop.call_soon(self._break, psycopg.OperationalError(str(error)))
 
     def leave(self) -> None:
         """Hears nothing of the connection any more, until it is asked again: somebody else is

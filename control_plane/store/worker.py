@@ -148,7 +148,7 @@ class Worker:
             batch = self._next(loop)
 
     def _next(self, loop: asyncio.AbstractEventLoop, least: int = 0) -> list[Call]:
-        """What the thread does next. None: it lets go, and the loop has its turn if anything
+        """What the thread does next. Nothing: it lets go, and the loop has its turn if anything
         waits."""
         with self._lock:
             batch = self._waiting[:least]

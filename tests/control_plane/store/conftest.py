@@ -1,4 +1,5 @@
-"""Migrated databases without their thread, for tests of the SQL itself: one suite, both kinds."""
+"""Migrated databases without their thread, for tests of the SQL itself: one suite, both kinds;
+and a server of one's own."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from control_plane.store.engines import make_engine
 from control_plane.store.migrate import migrate
 from control_plane.store.schema import tiers, users
 from tests.control_plane.harness import NOW
+from tests.support import postgres_server
+from tests.support.postgres_server import PostgresServer
 
 
 @contextmanager
@@ -39,3 +42,16 @@ def connection(url: URL) -> Iterator[Connection]:
             [{"id": n, "name": n, "tier": "standard", "created_at": NOW} for n in ("u", "v")],
         )
         yield connection
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that may be ended."""
+    if reason := postgres_server.reason_to_skip():
+        pytest.skip(reason)
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,6 @@ from control_plane.store.database import Database
 from control_plane.store.statements import Query, Rows, run_query
 from tests.control_plane.harness import NOW
 from tests.control_plane.store.test_database import add, count
-from tests.support import postgres_server
 from tests.support.eventually import eventually
 from tests.support.postgres_server import PostgresServer
 
@@ -33,19 +32,6 @@ async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
     eventually(lambda: database._syncing.mark() is not None)
     yield database
     await database.close()
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that may be ended."""
-    if reason := postgres_server.reason_to_skip():
-        pytest.skip(reason)
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 def where(_: Rows) -> bool:
@@ -101,6 +87,13 @@ async def test_what_cannot_be_read_does_not_stop_the_others(database: Database) 
     await ask(database, Query(LENGTH, {"names": []}, names))
     with pytest.raises(LookupError):
         await ask(database, Query(LENGTH, {"names": []}, unreadable))
+    assert await ask(database, Query(LENGTH, {"names": ["a"]}, names)) == ["1"]
+
+
+async def test_rows_that_are_no_json_do_not_stop_the_others(database: Database) -> None:
+    await ask(database, Query(LENGTH, {"names": []}, names))
+    with pytest.raises(TypeError):
+        await ask(database, Query(LENGTH, {"names": [object()]}, names))
     assert await ask(database, Query(LENGTH, {"names": ["a"]}, names)) == ["1"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -13,21 +12,7 @@ from contracts.problems import ProblemError
 from control_plane.store.database import Database
 from tests.control_plane.harness import NOW
 from tests.control_plane.store.test_database import add, count
-from tests.support import postgres_server
 from tests.support.postgres_server import PostgresServer
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that may be ended."""
-    if reason := postgres_server.reason_to_skip():
-        pytest.skip(reason)
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 async def test_a_server_that_was_started_anew_is_not_noticed(own_server: PostgresServer) -> None:
