@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idempotency_ttl: Annotated[
         Seconds, Meta(description="Seconds an Idempotency-Key is remembered.")
     ] = 86_400.0
+    native: Annotated[
+        Literal["on", "off"],
+        Meta(description="Whether brokers use the native part, where it is installed."),
+    ] = "on"
     relay_buffer: Annotated[
         Bytes, Meta(description="Bytes a relay holds while its log cannot be written.")
     ] = 64 << 10

@@ -32,6 +32,7 @@ from stream_broker.live import LiveJob
 from stream_broker.log.keys import KeySpace
 from stream_broker.logs import build_logs
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.native import load
 from stream_broker.options import Options
 from stream_broker.outages import Outages
 from stream_broker.playout import Playout
@@ -69,6 +70,7 @@ class Broker:
         self.faulty = asyncio.Event()
         self.metrics = BrokerMetrics(lambda name: self.policy.named(name))
         self.outages = Outages()
+        self.native = load() if options.settings.native == "on" else None
         self._build_control(options)
         logs = build_logs(options, self._keys, self.metrics)
         self.memory, self.writers, self.log_writer = logs.memory, logs.writers, logs.writer
@@ -157,6 +159,7 @@ class Broker:
             ToolDesk(self.control, settings.tool_wait, time.monotonic, self.metrics.tool_called),
             clock=time.time,
             monotonic=time.monotonic,
+            native=self.native,
         )
 
     def _build_embedder(self, options: Options) -> None:
@@ -226,7 +229,7 @@ class Broker:
         )
         log, home = self.redis_log, self._home
         self.abandoned = Abandoned(log, self.spool, home, options.node, time.time) if log else None
-        self.viewers = Viewers(self.metrics, settings.viewers_per_broker)
+        self.viewers = Viewers(self.metrics, settings.viewers_per_broker, time.time, self.native)
         self.acceptance = Acceptance(
             settings,
             self._home,

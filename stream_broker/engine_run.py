@@ -23,6 +23,7 @@ from stream_broker.engines.deltas import Delta, Failure
 from stream_broker.live import LiveJob
 from stream_broker.log.base import EventLog, LogUnavailable
 from stream_broker.measures import Hearing
+from stream_broker.native import Native
 from stream_broker.record import JobHead
 from stream_broker.rounds import Rounds, Spoken, name_of, rounds_of
 from stream_broker.seam import Seam, cut
@@ -48,7 +49,7 @@ class EngineRun:
     the text so far, which is never kept in memory; `moved` is called for each engine that
     went on behind a text, `faulted` for each that failed, with the code; `hearing` makes what
     measures one call, of the engine's URL, the job's model and the job; `desk` has the
-    policy's tools called.
+    policy's tools called; `native` shortens the way of what needs none of this.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class EngineRun:
         faulted: Callable[[EngineTarget, str], None],
         hearing: Callable[[str, str, str], Hearing],
         desk: ToolDesk,
+        native: Native | None = None,
     ) -> None:
         self._live = live
         self._client = client
@@ -75,6 +77,7 @@ class EngineRun:
         self._count_move = moved
         self._faulted = faulted
         self._hearing = hearing
+        self._native = native
         self._targets = targets
         self._places = list(range(len(targets)))
         self._left = in_order(self._places, live.engine)
@@ -238,6 +241,9 @@ class EngineRun:
             _LOG.exception("%s: %s cannot be asked", live.head.job_id, target.base_url)
             return False
         live.attach(engine)
+        if self._native is not None and not (text or self._moved):
+            # Where a text is gone on with, this is the sink: it sees to the seam.
+            engine.shorten(self._native.intakes(live))
         if number != live.engine:
             live.engine = number
             await self._note(number)

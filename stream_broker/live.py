@@ -52,6 +52,35 @@ class LiveJob:
     could take the job over.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_alarms",
+        "_clock",
+        "_engine",
+        "_held",
+        "_max_pause",
+        "_monotonic",
+        "_paused",
+        "_released",
+        "_set",
+        "_share",
+        "done",
+        "ended_at",
+        "engine",
+        "epoch",
+        "fenced",
+        "grace",
+        "head",
+        "job_id",
+        "on_done",
+        "relay",
+        "tenure",
+        "terminal",
+        "viewers",
+        "window",
+        "writer",
+    )
+
     def __init__(
         self,
         head: JobHead,
@@ -80,12 +109,12 @@ class LiveJob:
         self.fenced = False
         self.terminal: Event | None = None
         self.ended_at: float | None = None
-        self._writer = writer
+        self.writer = writer
         self._clock = clock
         self._monotonic = monotonic
         self._share = share
         self._max_pause = max_pause
-        self._tenure = tenure
+        self.tenure = tenure
         self._held = 0
         self._engine: EngineHandle | None = None
         self._paused = False
@@ -138,7 +167,7 @@ class LiveJob:
         self._released = True
         self._stop_engine()
         self._share.give_back()
-        self._writer.drop(self)
+        self.writer.drop(self)
         self.window.move()
 
     def fail(self, code: str, message: str) -> None:
@@ -168,11 +197,20 @@ class LiveJob:
             self.ended_at = self._clock()
             self._stop_engine()
             self.relay.gaps.forget()
-        elif self._share.full(self.window.unwritten) and not self._paused and self._engine:
+        else:
+            self._pause_if_full()
+        self.writer.add(self, events)
+
+    def _pause_if_full(self) -> None:
+        if self._share.full(self.window.unwritten) and not self._paused and self._engine:
             self._paused = True
             self._share.paused(self.window.unwritten)
             self._engine.pause()
-        self._writer.add(self, events)
+
+    def _go_on_if_taken(self) -> None:
+        if self._share.taken(self.window.unwritten) and self._paused and self._engine:
+            self._paused = False
+            self._engine.resume()
 
     def to_append(self, events: list[Event]) -> Append:
         """See `Writable`."""
@@ -181,21 +219,19 @@ class LiveJob:
 
     def renewed(self, asked_at: float) -> None:
         """The log has renewed this relay's lease, as asked at `asked_at` (monotonic)."""
-        if self._tenure is not None:
-            self._tenure.renewed(asked_at)
+        if self.tenure is not None:
+            self.tenure.renewed(asked_at)
             held, self._held = self._held, 0
             if held:
                 self.stored(held)
 
     def stored(self, last: int) -> None:
         """See `Writable`: what is written may be shown, and the engine may go on."""
-        if self._tenure is not None and not self._tenure.holds(self._monotonic()):
+        if self.tenure is not None and not self.tenure.holds(self._monotonic()):
             self._held = last
             return
         self.window.advance(last)
-        if self._share.taken(self.window.unwritten) and self._paused and self._engine:
-            self._paused = False
-            self._engine.resume()
+        self._go_on_if_taken()
         if self.window.ended:
             self._finish()
 

@@ -22,7 +22,7 @@ _TEXT: Final = frozenset({"token", "reasoning"})
 _SPAN_MAX_S: Final = 3600.0
 
 
-class _Gaps:
+class ChunkGaps:
     """The gaps of one stream of chunks. Times are of one monotonic clock, in seconds.
 
     A gap is nearly always in the same bucket as the one before it: `low` (exclusive) to `high`.
@@ -90,7 +90,7 @@ class _Gaps:
         """The first chunk, or the first behind a pause, has come."""
 
 
-class Hearing(_Gaps):
+class Hearing(ChunkGaps):
     """One call to an engine. `first` hears how long the first chunk took."""
 
     __slots__ = ("_asked", "_first")
@@ -114,13 +114,13 @@ class Hearing(_Gaps):
             self.turn(gap)
 
     def first(self) -> None:
-        """See _Gaps."""
+        """See ChunkGaps."""
         if self._asked:
             self._first(self.since - self._asked, self._job_id)
             self._asked = 0.0
 
 
-class Delivery(_Gaps):
+class Delivery(ChunkGaps):
     """One viewer of one job.
 
     `first` is called at the first text, where the viewer was there before it.
@@ -146,7 +146,7 @@ class Delivery(_Gaps):
             self.pause()
 
     def first(self) -> None:
-        """See _Gaps."""
+        """See ChunkGaps."""
         if self._first is not None:
             self._first()
             self._first = None

@@ -17,11 +17,15 @@ from stream_broker.events import Event
 from stream_broker.measures import Delivery
 from stream_broker.patience import Patience
 from stream_broker.views.base import View
-from stream_broker.window import Window
+from stream_broker.window import Listener, Window
 
 KEEP_ALIVE = b": keep-alive\n"
 # One frame: enough that catching up is cheap, little enough to bound what is queued.
 FRAME_BYTES = 8 << 10
+
+
+# What does in a pump's place what `_pump` does, for the window that it follows now; or None.
+Shorten = Callable[["Pump"], Listener | None]
 
 
 class FrameConnection(Protocol):
@@ -55,6 +59,8 @@ class Pump:
         "_loop",
         "_patience",
         "_room",
+        "_shorten",
+        "_step",
         "_stopped",
         "_view",
         "_window",
@@ -73,7 +79,10 @@ class Pump:
         heartbeat: float,
         send_timeout: float,
         alarms: Alarms,
+        shorten: Shorten | None = None,
     ) -> None:
+        self._shorten = shorten
+        self._step: Listener | None = None
         self._connection = connection
         self._view = view
         self._heartbeat = heartbeat
@@ -102,8 +111,10 @@ class Pump:
             self._stop(self.over)
             return
         self._window = window
-        window.listen(self._pump)
-        self._pump()
+        shortcut = self._shorten(self) if self._shorten is not None else None
+        self._step = step = shortcut or self._pump
+        window.listen(step)
+        step()
 
     async def writable(self) -> None:
         """Returns once more may be written, or `over`."""
@@ -139,8 +150,8 @@ class Pump:
     def writable_again(self) -> None:
         """The connection is not full any more."""
         self._patience.end()
-        if self._window is not None:
-            self._pump()
+        if self._step is not None:
+            self._step()
         else:
             self._go_on()
 
@@ -187,8 +198,9 @@ class Pump:
 
     def _stop(self, why: str) -> None:
         window, self._window = self._window, None
-        if window is not None:
-            window.unlisten(self._pump)
+        step, self._step = self._step, None
+        if window is not None and step is not None:
+            window.unlisten(step)
         stopped, self._stopped = self._stopped, None
         if stopped is not None:
             # What follows is no matter of whoever has moved the window.

@@ -47,6 +47,24 @@ class Relay:
     something else bounds it sooner; `rounds`: the tools that it may call.
     """
 
+    __slots__ = (
+        "_bytes",
+        "_chunks_before",
+        "_created_at",
+        "_encoder",
+        "_quota_limit",
+        "_room",
+        "_stamp",
+        "_ts",
+        "gaps",
+        "last_seq",
+        "reasoned",
+        "rounds",
+        "state",
+        "tally",
+        "tool_calls",
+    )
+
     def __init__(
         self,
         job_id: str,

@@ -31,6 +31,7 @@ from stream_broker.log.base import EventLog, LogUnavailable, Orphan
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.writer import Writer
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.native import Native
 from stream_broker.record import JobHead, JobState
 from stream_broker.relay import Relay
 from stream_broker.renewing import renewing
@@ -68,7 +69,9 @@ class Runner:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        native: Native | None = None,
     ) -> None:
+        self._native = native
         self._settings = settings
         self._node = node
         self._engines = engines
@@ -213,6 +216,7 @@ class Runner:
             faulted=self._faulted,
             hearing=self._metrics.hearing,
             desk=self._desk,
+            native=self._native,
         )
         if said is not None:
             self._runs[live].resume(said)

@@ -158,6 +158,7 @@ class EventStream:
             heartbeat=self._heartbeat,
             send_timeout=self._send_timeout,
             alarms=self._viewers.alarms,
+            shorten=self._viewers.shorten(connection, self._view),
         )
         connection.hand_over(self)
         self._viewers.add(self)

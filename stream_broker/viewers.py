@@ -11,7 +11,10 @@ from contracts.problems import ProblemError
 from stream_broker.alarms import Alarms
 from stream_broker.measures import Delivery
 from stream_broker.metrics import BrokerMetrics
+from stream_broker.native import Native
+from stream_broker.pump import FrameConnection, Shorten
 from stream_broker.tasks import end
+from stream_broker.views.base import View
 from stream_broker.watch import Watch
 
 
@@ -34,15 +37,23 @@ class Drainable(Protocol):
 
 
 class Viewers:
-    """Holds at most `most` connections, and the `alarms` of them all. `clock`: Unix seconds."""
+    """Holds at most `most` connections, and the `alarms` of them all. `clock`: Unix seconds.
+
+    `native`: what shortens their pumps, if anything does.
+    """
 
     def __init__(
-        self, metrics: BrokerMetrics, most: int, clock: Callable[[], float] = time.time
+        self,
+        metrics: BrokerMetrics,
+        most: int,
+        clock: Callable[[], float] = time.time,
+        native: Native | None = None,
     ) -> None:
         self.alarms = Alarms()
         self._clock = clock
         self._delivered = 0
         self._metrics = metrics
+        self._native = native
         self._most = most
         self._open: set[Drainable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,6 +91,10 @@ class Viewers:
         early = cursor == 0 and watch.state.first_token_at is None
         began = head.created_at if early else None
         return self._metrics.delivery(head.job_id, head.model, began, self._clock)
+
+    def shorten(self, connection: FrameConnection, view: View) -> Shorten | None:
+        """What makes the native part of a viewer's pump, where there is one."""
+        return None if self._native is None else self._native.outlets(connection, view)
 
     @property
     def delivered(self) -> int:

@@ -15,6 +15,9 @@ from stream_broker.engines.origin import Origin
 
 # How long the end of a body may take once its stream has said its last word.
 DRAIN_S: Final = 1.0
+# Where an event ends and a chunk with it. In a body without chunks the last two bytes would be
+# the beginning of another event.
+_EVENT_AND_CHUNK: Final = b"\n\n\r\n"
 
 
 class Exchange(Protocol):
@@ -26,6 +29,19 @@ class Exchange(Protocol):
 
     def end(self, status: int, complete: bool) -> None:
         """No more will come. `status` is 0 if no head came; `complete` if nothing is missing."""
+        ...
+
+    def shortcut(self) -> Shortcut | None:
+        """What takes the reads that follow; asked where a chunk ends with an event's end."""
+        ...
+
+
+class Shortcut(Protocol):
+    """Takes reads of a body without their being parsed here."""
+
+    def take(self, data: bytes, at: float) -> bytes | None:
+        """Takes a read that came `at` (monotonic) and returns None; or returns what is to be
+        parsed, this read and what it had kept of those before, and takes no more."""
         ...
 
 
@@ -56,6 +72,7 @@ class EngineConnection(asyncio.Protocol):
         "_held",
         "_loop",
         "_owner",
+        "_shortcut",
         "_transport",
         "_turn_bytes",
         "heard_at",
@@ -73,6 +90,7 @@ class EngineConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: HttpAnswer | None = None
         self._exchange: Exchange | None = None
+        self._shortcut: Shortcut | None = None
         self._drain: asyncio.TimerHandle | None = None
         self._held = False
         self.origin = origin
@@ -119,7 +137,7 @@ class EngineConnection(asyncio.Protocol):
 
     def leave(self) -> None:
         """The exchange has all it wants; what is left of the body is read and dropped."""
-        self._exchange = None
+        self._exchange = self._shortcut = None
         if self._held:
             self.go_on()
         if self._answer is not None and not self._answer.complete:
@@ -127,7 +145,7 @@ class EngineConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes at once; an engine that is still generating takes it as a cancel."""
-        self._exchange = None
+        self._exchange = self._shortcut = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -150,6 +168,12 @@ class EngineConnection(asyncio.Protocol):
         self.heard_at = self._clock()
         if len(data) >= self._turn_bytes:
             self._end_turn()
+        shortcut = self._shortcut
+        if shortcut is not None:
+            left = shortcut.take(data, self.heard_at)
+            if left is None:
+                return
+            self._shortcut, data = None, left
         body = answer.feed(data)
         if body and self._exchange is not None:
             self._exchange.body(answer.status, body)
@@ -157,6 +181,8 @@ class EngineConnection(asyncio.Protocol):
             self._finish(answer)
         elif answer.broken:
             self._cut(complete=False)
+        elif data.endswith(_EVENT_AND_CHUNK) and self._exchange is not None:
+            self._shortcut = self._exchange.shortcut()
 
     def eof_received(self) -> None:
         """The engine closed its side: the transport closes ours, `connection_lost` follows."""
@@ -174,6 +200,7 @@ class EngineConnection(asyncio.Protocol):
     def _finish(self, answer: HttpAnswer) -> None:
         """The answer is whole: the connection is free again, or done for."""
         exchange, self._exchange, self._answer = self._exchange, None, None
+        self._shortcut = None
         self._stop_drain()
         if exchange is not None:
             exchange.end(answer.status, complete=True)

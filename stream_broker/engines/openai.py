@@ -14,7 +14,7 @@ from stream_broker.engines import failures
 from stream_broker.engines.deltas import Delta, Failure, Finish, Reasoning, Text
 from stream_broker.engines.openai_chunk import CallPart, Chunk, decode_chunk
 from stream_broker.engines.sse import EventCutter, data_of
-from stream_broker.engines.template import NO_TEMPLATE, decode_string, learn
+from stream_broker.engines.template import NO_TEMPLATE, Template, decode_string, learn
 from stream_broker.engines.toolcalls import CallAssembler, CallError
 
 _DATA: Final = b"data: "
@@ -68,7 +68,7 @@ class OpenAIParser:
         out: list[Delta] = []
         if self._over:
             return out
-        head, tail, counts = self._template
+        head, tail, counts, _ = self._template
         for block in self._events.feed(data):
             if block.startswith(head):
                 if counts is None:
@@ -89,7 +89,7 @@ class OpenAIParser:
                         out.append(Text(text))
                     continue
             self._event(block, out)
-            head, tail, counts = self._template
+            head, tail, counts, _ = self._template
         if self._events.too_long:
             self._fail(failures.line_too_long(), out)
         return out
@@ -102,6 +102,13 @@ class OpenAIParser:
         else:
             self._fail(failures.truncated(), out)
         return out
+
+    def form(self) -> Template | None:
+        """What the events have in common that come next; None while that is not known, or
+        in the middle of one."""
+        if self._template is NO_TEMPLATE or not self._events.between:
+            return None
+        return self._template
 
     def usage(self) -> Usage | None:
         """The last count that the engine has given, of all so far or of the whole."""

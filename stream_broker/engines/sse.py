@@ -33,6 +33,11 @@ class EventCutter(BlockCutter):
         self._begun = False
         self._after_cr = False
 
+    @property
+    def between(self) -> bool:
+        """Nothing is left over of what was fed: an event begins with the next byte."""
+        return self._begun and not (self._after_cr or self._rest or self.too_long)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The event blocks that `data` completes, in order."""
         if not self._begun:

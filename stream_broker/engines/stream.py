@@ -9,9 +9,10 @@ from typing import Final, Protocol
 from contracts.grants import Usage
 from stream_broker.alarms import Alarm, Alarms
 from stream_broker.engines import failures
-from stream_broker.engines.connection import EngineConnection
+from stream_broker.engines.connection import EngineConnection, Shortcut
 from stream_broker.engines.deltas import Delta, Failure, Finish
 from stream_broker.engines.dialects import Dialect
+from stream_broker.engines.openai import OpenAIParser
 from stream_broker.lines import told
 from stream_broker.measures import Hearing
 
@@ -33,6 +34,14 @@ class EngineSink(Protocol):
         The last delta of the last call is a Finish or a Failure. May pause or close the
         stream; must not raise.
         """
+        ...
+
+
+class Intake(Shortcut, Protocol):
+    """A shortcut for what one parser would say (`stream_broker.native`)."""
+
+    def arm(self, head: bytes, tail: bytes, moving: bytes | None) -> None:
+        """The form of the events that follow; see `Template`."""
         ...
 
 
@@ -72,6 +81,7 @@ class EngineStream:
         "_dialer",
         "_hearing",
         "_idle_timeout",
+        "_intake",
         "_over",
         "_parser",
         "_paused",
@@ -102,6 +112,7 @@ class EngineStream:
         self._connection: EngineConnection | None = None
         self._alarms = alarms
         self._alarm: Alarm | None = None
+        self._intake: Intake | None = None
         self._refusal = b""
         self._paused = False
         self._over = False
@@ -136,6 +147,11 @@ class EngineStream:
     def usage(self) -> Usage | None:
         """The engine's last count so far, also after the end; None if it has told none."""
         return self._parser.usage()
+
+    def shorten(self, make: Callable[[OpenAIParser, Hearing | None], Intake | None]) -> None:
+        """Takes what is nothing but text past the sink, by what `make` makes of its parser."""
+        if isinstance(self._parser, OpenAIParser) and not self._over:
+            self._intake = make(self._parser, self._hearing)
 
     # For the client.
 
@@ -187,6 +203,17 @@ class EngineStream:
         else:
             self._end_without_answer()
 
+    def shortcut(self) -> Shortcut | None:
+        """See Exchange."""
+        intake, parser = self._intake, self._parser
+        if intake is None or not isinstance(parser, OpenAIParser):
+            return None
+        form = parser.form()
+        if form is None:
+            return None
+        intake.arm(form.head, form.tail, form.moving)
+        return intake
+
     # Private.
 
     def _end_without_answer(self) -> None:
@@ -222,6 +249,7 @@ class EngineStream:
     def _conclude(self, *, clean: bool) -> None:
         """Lets go of everything; before the sink hears the last delta, for it may close."""
         self._over = True
+        self._intake = None
         self._stop_watch()
         if self._hearing is not None:
             self._hearing.pause()

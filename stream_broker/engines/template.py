@@ -35,11 +35,13 @@ Counts = Callable[[bytes, int], Any]
 
 
 class Template(NamedTuple):
-    """What stands before and after a text; `counts` where what follows the tail may move."""
+    """What stands before and after a text; `counts` where what follows the tail may move, and
+    `moving` is what follows it with 0 for each number."""
 
     head: bytes
     tail: bytes
     counts: Counts | None = None
+    moving: bytes | None = None
 
 
 # Fits nothing: 0xff is in no UTF-8 and in no field name of an event.
@@ -69,7 +71,8 @@ def learn(data: bytes, text: str) -> Template | None:
     if not usage:
         # The engine counts before it says what it says.
         return None
-    return Template(head + b'"', b'"' + still + usage, _form(_NUMBER.sub(b"0", moving)))
+    moving = _NUMBER.sub(b"0", moving)
+    return Template(head + b'"', b'"' + still + usage, _form(moving), moving)
 
 
 @lru_cache(maxsize=64)

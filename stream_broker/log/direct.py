@@ -13,12 +13,14 @@ from stream_broker.log.writer import Writable
 class DirectWriter:
     """A log writer over memory. What is added is stored when `add` returns."""
 
+    __slots__ = ("log",)
+
     def __init__(self, log: MemoryLog) -> None:
-        self._log = log
+        self.log = log
 
     def add(self, job: Writable, events: list[Event]) -> None:
         """Stores events and says so."""
-        outcome = self._log.extend(job.job_id, events) or self._log.put(job.to_append(events))
+        outcome = self.log.extend(job.job_id, events) or self.log.put(job.to_append(events))
         if outcome == "stored":
             job.stored(events[-1].seq)
         else:

@@ -25,7 +25,9 @@ _EPOCH = 1
 
 
 @dataclass(slots=True)
-class _Job:
+class Job:
+    """A record and its events."""
+
     state: JobState
     events: list[Event] = field(default_factory=list)
     bytes: int = 0
@@ -34,7 +36,19 @@ class _Job:
 class MemoryLog:
     """An EventLog in memory. `clock` gives Unix seconds; lifetimes are in seconds."""
 
-    durability: Durability = "none"
+    __slots__ = (
+        "_bytes",
+        "_claim_ttl",
+        "_claims",
+        "_clock",
+        "_jobs",
+        "_kept_logs",
+        "_kept_records",
+        "_log_ttl",
+        "_max_bytes",
+        "_record_ttl",
+        "durability",
+    )
 
     def __init__(
         self,
@@ -45,13 +59,14 @@ class MemoryLog:
         claim_ttl: float,
         max_bytes: int,
     ) -> None:
+        self.durability: Durability = "none"
         self._clock = clock
         self._log_ttl = log_ttl
         self._record_ttl = record_ttl
         self._claim_ttl = claim_ttl
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._kept_logs: dict[str, float] = {}
         self._kept_records: dict[str, float] = {}
         self._claims: dict[str, Claim] = {}
@@ -59,7 +74,7 @@ class MemoryLog:
     async def create(self, head: JobHead) -> int:
         """Makes the record. Epochs do not move here: there is only one relay."""
         self.expire()
-        self._jobs.setdefault(head.job_id, _Job(JobState(head=head)))
+        self._jobs.setdefault(head.job_id, Job(JobState(head=head)))
         return _EPOCH
 
     async def append(self, batch: list[Append]) -> list[Outcome]:
@@ -81,6 +96,10 @@ class MemoryLog:
         self._bytes += added
         job.state.last_seq = events[-1].seq
         return "stored"
+
+    def find(self, job_id: str) -> Job | None:
+        """What is kept of a job, as long as it runs the same object."""
+        return self._jobs.get(job_id)
 
     def put(self, entry: Append) -> Outcome:
         """Keeps the events of one job, now: there is nothing to wait for."""

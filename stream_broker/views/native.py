@@ -10,6 +10,8 @@ RETRY = b"retry: 1000\n"
 class NativeView:
     """Blocks made once per event and shared. `retry:` stands inside the first one sent."""
 
+    __slots__ = ("_begun",)
+
     def __init__(self) -> None:
         self._begun = False
 

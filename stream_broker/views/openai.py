@@ -32,6 +32,11 @@ class OpenAIView:
         # All chunks of text are equal but for the text: JSON that the event holds already.
         self._text_head, _, self._text_tail = self._chunk({"content": ""}, None).partition(b'""')
 
+    @property
+    def text_form(self) -> tuple[bytes, bytes]:
+        """What stands before and after the JSON of a text, in a block without its `id:`."""
+        return self._text_head, self._text_tail
+
     def opening(self) -> bytes:
         """The role chunk, unless the client has had it."""
         if self._cursor:

@@ -1,0 +1,128 @@
+"""The native part, where it is built (`native/`): shortcuts for what a token mostly is.
+
+It does what the Python of these classes does, for reads and events that are nothing but
+text; it never decides anything else (docs/adr/0029-a-native-shortcut.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from stream_broker.backlog import Backlog, Share
+from stream_broker.connection import StreamConnection
+from stream_broker.engines.openai import OpenAIParser
+from stream_broker.engines.stream import Intake
+from stream_broker.engines.template import decode_string
+from stream_broker.events import OVERHEAD, Event
+from stream_broker.gaps import Gaps
+from stream_broker.live import LiveJob
+from stream_broker.log.direct import DirectWriter
+from stream_broker.log.memory import Job, MemoryLog
+from stream_broker.measures import ChunkGaps, Hearing
+from stream_broker.pump import FRAME_BYTES, FrameConnection, Pump, Shorten
+from stream_broker.record import JobState
+from stream_broker.relay import Relay
+from stream_broker.tally import Tally
+from stream_broker.views.base import View
+from stream_broker.views.native import NativeView
+from stream_broker.views.openai import OpenAIView
+from stream_broker.window import Listener, Room, Window
+
+_TYPES = {
+    "Relay": Relay,
+    "Tally": Tally,
+    "Gaps": Gaps,
+    "Window": Window,
+    "Room": Room,
+    "Share": Share,
+    "Backlog": Backlog,
+    "LiveJob": LiveJob,
+    "MemoryLog": MemoryLog,
+    "MemoryJob": Job,
+    "JobState": JobState,
+    "ChunkGaps": ChunkGaps,
+    "OpenAIParser": OpenAIParser,
+    "Event": Event,
+    "Pump": Pump,
+    "StreamConnection": StreamConnection,
+    "NativeView": NativeView,
+}
+
+# Makes the intake of a job's engine stream.
+MakeIntake = Callable[[OpenAIParser, Hearing | None], Intake | None]
+
+
+class _Module(Protocol):
+    """What `okome_native` has; see there."""
+
+    Layout: Any
+    Intake: Any
+    Outlet: Any
+
+
+class Native:
+    """Makes shortcuts. One for a process. Raises AttributeError where `module` is of another
+    version: a field that it knows is not there."""
+
+    def __init__(self, module: _Module) -> None:
+        self._module = module
+        self._layout = module.Layout(
+            _TYPES,
+            overhead=OVERHEAD,
+            frame_bytes=FRAME_BYTES,
+            decode=decode_string,
+            encode=msgspec.json.Encoder().encode,
+        )
+
+    def intakes(self, live: LiveJob) -> MakeIntake:
+        """For a job that goes on from its beginning."""
+        return partial(self._intake, live)
+
+    def outlets(self, connection: FrameConnection, view: View) -> Shorten:
+        """For a viewer."""
+        return partial(self._outlet, connection, view)
+
+    def _intake(self, live: LiveJob, parser: OpenAIParser, hearing: Hearing | None) -> Intake:
+        memory, job = _stores_at_once(live)
+        made: Intake = self._module.Intake(
+            self._layout, live, live.writer, parser, hearing, memory, job
+        )
+        return made
+
+    def _outlet(self, connection: FrameConnection, view: View, pump: Pump) -> Listener | None:
+        if type(connection) is not StreamConnection:
+            return None
+        around: tuple[bytes | None, bytes | None] = (None, None)
+        if isinstance(view, OpenAIView):
+            around = view.text_form
+        elif not isinstance(view, NativeView):
+            return None
+        write, time = connection.transport.write, asyncio.get_running_loop().time
+        made: Listener = self._module.Outlet(
+            self._layout, pump, view, connection, write, time, *around
+        )
+        return made
+
+
+def _stores_at_once(live: LiveJob) -> tuple[MemoryLog | None, Job | None]:
+    """The log and the job in it, where the writer keeps events as they are said and nobody else
+    could have the job."""
+    writer = live.writer
+    if not isinstance(writer, DirectWriter) or live.tenure is not None:
+        return None, None
+    job = writer.log.find(live.job_id)
+    return (writer.log, job) if job is not None else (None, None)
+
+
+def load() -> Native | None:
+    """The native part; None where it is not built."""
+    try:
+        import okome_native
+    except ImportError:
+        return None
+    return Native(okome_native)
