@@ -240,6 +240,7 @@ cdef class Intake:
     cdef bytes prefix
     cdef bytes head, tail, moving
     cdef bytes carry
+    cdef Py_ssize_t line_max
 
     def __init__(self, Layout layout not None, live, writer, parser, hearing, memory, job):
         self.layout = layout
@@ -252,6 +253,7 @@ cdef class Intake:
         self.room = self.window._room
         self.memory, self.job = memory, job
         self.state = None if job is None else job.state
+        self.line_max = parser._events._limit
 
     def arm(self, bytes head not None, bytes tail not None, bytes moving):
         """What follows are chunks of `head`, a text, and `tail`; behind it `moving`, whose
@@ -334,7 +336,7 @@ cdef class Intake:
         """Is this the beginning of an event that fits? Never where an event ends in it: that
         one must not wait."""
         cdef Py_ssize_t head = PyBytes_GET_SIZE(self.head)
-        if memchr(at, c"\n", size) is not NULL:
+        if size > self.line_max or memchr(at, c"\n", size) is not NULL:
             return False
         return memcmp(at, PyBytes_AS_STRING(self.head), head if head < size else size) == 0
 
@@ -374,7 +376,7 @@ cdef class Intake:
         piece.block_size = at - piece.block
         if stop - at < 2 or at[0] != c"\n" or at[1] != c"\n":
             return NULL
-        return at + 2
+        return at + 2 if piece.block_size <= self.line_max else NULL
 
     cdef const char* _moved(self, const char* at, const char* stop) noexcept:
         """Behind the tail: `moving`, where any number may stand for each 0."""
