@@ -64,6 +64,9 @@ class ScriptedStream:
     def pause(self) -> None:
         self.paused = True
 
+    def shorten(self, make: Any) -> None:
+        """It has no parser whose work could be shortened."""
+
     def resume(self) -> None:
         self.paused = False
 
