@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from redis.exceptions import MovedError, ResponseError
 
 from inventory.model import Cluster, Durability
+from stream_broker.log.asks import Asks
 from stream_broker.log.base import LogUnavailable, Unacknowledged
 from stream_broker.log.keys import Keys
 from stream_broker.log.link import Link, open_link
@@ -62,7 +63,7 @@ class Stores(Protocol):
         """Looks for what has moved, until cancelled."""
 
     async def aclose(self) -> None:
-        """Closes all connections but links."""
+        """Closes all connections but links; whoever asks then hears LogUnavailable."""
 
 
 class OneStore:
@@ -77,6 +78,7 @@ class OneStore:
         self._address = address
         self._password = password
         self.client = connect(*address, timeout=timeout, password=password)
+        self._asks = Asks()
 
     def lane(self, _tag: str) -> str:
         """See Stores."""
@@ -84,8 +86,9 @@ class OneStore:
 
     async def ask(self, _tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """See Stores."""
-        async with translated():
-            return await call(self.client)
+        with self._asks.one():
+            async with translated():
+                return await call(self.client)
 
     async def link(self, _tag: str, *setup: bytes) -> Link:
         """See Stores."""
@@ -112,7 +115,7 @@ class OneStore:
 
     async def aclose(self) -> None:
         """See Stores."""
-        await self.client.aclose()
+        await self._asks.close([self.client])
 
 
 class ClusterStores:
@@ -139,6 +142,7 @@ class ClusterStores:
         }
         self.topology = Topology(self._clients, tags)
         self._homes = len(tags)
+        self._asks = Asks()
         self._suspects: set[str] = set()
         self._suspected = asyncio.Event()
 
@@ -148,6 +152,10 @@ class ClusterStores:
 
     async def ask(self, tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """See Stores. Again where `tag` has moved to, when it has."""
+        with self._asks.one():
+            return await self._ask(tag, call)
+
+    async def _ask(self, tag: str, call: Callable[[Any], Awaitable[T]]) -> T:
         tries = _TRIES
         while True:
             address = await self._where(tag)
@@ -157,7 +165,7 @@ class ClusterStores:
                     return await call(self._clients[address])
             except LogUnavailable as error:
                 self.suspect(tag)
-                if isinstance(error, Unacknowledged) or not tries:
+                if isinstance(error, Unacknowledged) or not tries or self._asks.closed:
                     raise
                 await self.topology.refresh()
                 if self.topology.primary(tag) != address:
@@ -225,8 +233,7 @@ class ClusterStores:
     async def aclose(self) -> None:
         """See Stores."""
         await self.topology.aclose()
-        for client in self._clients.values():
-            await client.aclose()
+        await self._asks.close(self._clients.values())
 
     async def _where(self, tag: str) -> Address:
         address = self.topology.primary(tag)
