@@ -30,7 +30,7 @@ def planned(targets: Iterable[Target], report: Callable[[str], None]) -> dict[st
         if (reason := fault(target)) is None:
             found[target.name] = _digest()
         else:
-            report(f"without the native part for {target.name}: {reason}; {_LOSS}")
+            report(f"without the native part for {target.name} ({reason}): {_LOSS}")
     return found
 
 
@@ -41,11 +41,11 @@ def build(directory: Path, report: Callable[[str], None]) -> Path | None:
     copy.mkdir(parents=True)
     for path in _sources():
         shutil.copy(path, copy)
-    compiler = os.environ.get("CC") or _compiler() or "cc"
+    compiler = _compiler() or "cc"
     try:
         run_pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(copy), CC=compiler)
     except OkomeError as error:
-        report(f"without the native part: {error}; {_LOSS}")
+        report(f"without the native part ({error}): {_LOSS}")
         return None
     (wheel,) = directory.glob("okome_native-*.whl")
     return wheel
@@ -61,9 +61,9 @@ def fault(target: Target) -> str | None:
     if tuple(map(int, version.split(".")[:2])) > (2, target.glibc_minor):
         return f"this machine's glibc {version} is newer than theirs, 2.{target.glibc_minor}"
     if _compiler() is None:
-        return "there is no C compiler (apt-get install gcc libc6-dev)"
+        return "there is no C compiler: apt-get install gcc libc6-dev"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
-        return "Python's headers are not here (apt-get install python3-dev)"
+        return "Python's headers are not here: apt-get install python3-dev"
     return None
 
 
@@ -75,7 +75,7 @@ def _this_machine() -> str:
 
 
 def _compiler() -> str | None:
-    return shutil.which("cc") or shutil.which("gcc")
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
 
 
 def _sources() -> list[Path]:
