@@ -17,6 +17,7 @@ from okome.control import NotRunningError, ask
 from okome.engine_check import engine_fault
 from okome.errors import OkomeError
 from okome.model import REQUIREMENT, SHA256, find_model, verify
+from okome.native_check import native_state
 from okome.observing import spared
 from okome.paths import Paths, cache_dir, locate, make_private
 from okome.plan import Arguments, Programs, make_plan
@@ -42,6 +43,7 @@ def examine(
     """All findings, in the order in which one would mend them. Of a cluster of other machines:
     what it takes to deploy it from here; its secrets are looked for beside the inventory."""
     findings = [_platform(), _python(), *_programs(environment), _engine()]
+    findings.append(_native(environment))
     findings.append(_try("model", lambda: _model(environment)))
     findings.append(_try("settings", lambda: _settings(environment)))
     findings.append(_memory(Path("/proc/meminfo")))
@@ -103,6 +105,12 @@ def _programs(environment: Mapping[str, str]) -> Iterator[Finding]:
 def _engine() -> Finding:
     fault = engine_fault()
     return Finding("engine", "bad", fault) if fault else Finding("engine", "ok", "xllamacpp")
+
+
+def _native(environment: Mapping[str, str]) -> Finding:
+    if environment.get("OKOME_NATIVE") == "off":
+        return Finding("native", "ok", "off, as OKOME_NATIVE says")
+    return Finding("native", *native_state())
 
 
 def _model(environment: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
     bundle.json                       the release, the archives of each kind of node, and the
                                       distribution's packages that are installed beside them
-    RELEASE-TARGET.tar                OKOME itself, installed: a `site-packages`
+    RELEASE-TARGET.tar                OKOME itself, installed: a `site-packages`; with the native
+                                      part, where this machine can build it for the target
     libraries-CONTENT-TARGET.tar      all that it needs, likewise
     engine-CONTENT-TARGET.tar         what the embedded engine needs beyond that, and its model
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +25,9 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from okome.deploy import native
 from okome.deploy.packages import all_packages
+from okome.deploy.pip import run_pip
 from okome.deploy.wheels import Target, missing, name_of, requirements_of
 from okome.errors import OkomeError
 from okome.model import ensure_model
@@ -47,11 +49,16 @@ def make_bundle(
     also where those of before would do. Raises OkomeError."""
     directory.mkdir(parents=True, exist_ok=True)
     targets = list(targets)
-    made_of = _made_of(targets, engine)
+    natives = native.planned(targets, report)
+    made_of = _made_of(targets, engine, natives)
     if not anew and (there := _there(directory, made_of)) is not None:
         return there
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as work:
         own = _own_wheel(Path(work) / "own")
+        part = native.build(Path(work) / "native", report) if natives else None
+        if natives and part is None:
+            # The next bundle tries again.
+            natives, made_of = {}, _made_of(targets, engine, {})
         shelf = _Shelf(own, directory, Path(work), anew)
         archives = {}
         for target in targets:
@@ -59,10 +66,11 @@ def make_bundle(
             if engine:
                 model = ensure_model(cache, report)
                 archives[target.name]["engine"] = shelf.engine(target, model)
-        release = _release_name(own, [n for names in archives.values() for n in names.values()])
+        ours = {t: [own, part] if part and t.name in natives else [own] for t in targets}
+        release = _release_name(ours, [n for names in archives.values() for n in names.values()])
         for target in targets:
             name = archives[target.name]["okome"] = f"{release}-{target.name}.tar"
-            _pack(directory / name, _installed([own], target, Path(work) / "okome"), None)
+            _pack(directory / name, _installed(ours[target], target, Path(work) / "okome"), None)
     described = {
         "release": release,
         "made_of": made_of,
@@ -124,9 +132,10 @@ class _Shelf:
         return name
 
 
-def _made_of(targets: Iterable[Target], engine: bool) -> str:
+def _made_of(targets: Iterable[Target], engine: bool, natives: dict[str, str]) -> str:
     """Differs when another bundle would come out of it, but for newer packages of others."""
-    digest = hashlib.sha256(repr((sorted(target.name for target in targets), engine)).encode())
+    asked = (sorted(target.name for target in targets), engine, sorted(natives.items()))
+    digest = hashlib.sha256(repr(asked).encode())
     for top in sorted(path for path in SOURCE.iterdir() if _is_built(path)):
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if path.is_file() and "__pycache__" not in path.parts:
@@ -158,7 +167,7 @@ def _own_wheel(directory: Path) -> Path:
     # Of a copy: a build leaves its files in the source, and later takes in what was deleted.
     copy = directory / "source"
     shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns(*_NOT_BUILT))
-    _pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(copy))
+    run_pip("wheel", "--no-deps", "--wheel-dir", str(directory), str(copy))
     (wheel,) = directory.glob("okome-*.whl")
     return wheel
 
@@ -178,26 +187,28 @@ def _wheels(own: Path, extra: str, target: Target, work: Path) -> list[Path]:
         lacking = missing(asked, {name_of(wheel) for wheel in wheels}, target)
         if not lacking:
             return wheels
-        _pip("download", *target.pip_options(), "--dest", str(place), *lacking)
+        run_pip("download", *target.pip_options(), "--dest", str(place), *lacking)
     raise OkomeError(f"the packages for {target.name} need ever more: {', '.join(lacking)}")
 
 
-def _release_name(own: Path, archives: Iterable[str]) -> str:
-    """Of the own wheel by its content (its files' times differ), of others by their names."""
-    digest = hashlib.sha256()
-    with zipfile.ZipFile(own) as archive:
-        entries = sorted((entry.filename, entry.CRC) for entry in archive.infolist())
-    for entry in entries:
-        digest.update(repr(entry).encode())
-    digest.update(repr(sorted(archives)).encode())
+def _release_name(ours: dict[Target, list[Path]], archives: Iterable[str]) -> str:
+    """Of our wheels by their content (their files' times differ), of others by their names."""
+    content = sorted((t.name, [_entries(wheel) for wheel in wheels]) for t, wheels in ours.items())
+    digest = hashlib.sha256(repr((content, sorted(archives))).encode())
+    (own, *_), *_ = ours.values()
     return f"{own.name.split('-')[1]}-{digest.hexdigest()[:10]}"
+
+
+def _entries(wheel: Path) -> list[tuple[str, int]]:
+    with zipfile.ZipFile(wheel) as archive:
+        return sorted((entry.filename, entry.CRC) for entry in archive.infolist())
 
 
 def _installed(wheels: Iterable[Path], target: Target, work: Path) -> Path:
     """The wheels as they lie in a `site-packages` of the target."""
     tree = work / f"{target.name}-installed"
     offline = ("--no-index", "--no-deps", "--no-compile", "--target", str(tree))
-    _pip("install", *target.pip_options(), *offline, *map(str, wheels))
+    run_pip("install", *target.pip_options(), *offline, *map(str, wheels))
     # Scripts for this machine's Python.
     shutil.rmtree(tree / "bin", ignore_errors=True)
     if target.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}."):
@@ -235,14 +246,3 @@ def _remove_older(directory: Path, archives: dict[str, dict[str, str]]) -> None:
     # Of a run that was killed.
     for work in directory.glob(f"{_WORK}*"):
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _pip(verb: str, *arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", verb, "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, env=os.environ
-    )
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = said[-1] if said else f"exit status {done.returncode}"
-        raise OkomeError(f"pip {verb} failed: {reason}; is there a network or a mirror?")

@@ -21,10 +21,11 @@ _GLIBC_MINOR = 36
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of node: its Python, exactly, and its architecture."""
+    """A kind of node: its Python, exactly, its architecture, and its C library's 2.x."""
 
     python: str
     machine: str
+    glibc_minor: int = _GLIBC_MINOR
 
     @property
     def name(self) -> str:
@@ -57,9 +58,9 @@ class Target:
 
 TARGETS = {
     "debian-12": Target("3.11.2", "x86_64"),
-    "ubuntu-24.04": Target("3.12.3", "x86_64"),
+    "ubuntu-24.04": Target("3.12.3", "x86_64", 39),
     "debian-12-arm64": Target("3.11.2", "aarch64"),
-    "ubuntu-24.04-arm64": Target("3.12.3", "aarch64"),
+    "ubuntu-24.04-arm64": Target("3.12.3", "aarch64", 39),
 }
 
 
