@@ -1,6 +1,6 @@
 """What a token's whole walk through a broker costs, without its sockets and its loop.
 
-    python -m bench.walk [--tokens 40000] [--rounds 7] [--profile | --measures]
+    python -m bench.walk [--tokens 40000] [--rounds 7] [--native off] [--profile | --measures]
 
 From the bytes of an engine's read to the frames of a client's write: connection, parser,
 relay, window, log, pump, view. Microseconds of CPU time a token, the best round. "A token a
@@ -25,6 +25,7 @@ from typing import Any, cast
 from bench.chunks import Chunks
 from stream_broker.alarms import Alarms
 from stream_broker.backlog import Backlog, Share
+from stream_broker.connection import StreamConnection
 from stream_broker.engines.connection import EngineConnection
 from stream_broker.engines.dialects import OpenAIDialect
 from stream_broker.engines.origin import origin_of
@@ -38,6 +39,7 @@ from stream_broker.log.turns import Turns
 from stream_broker.log.writer import Writable, Writer
 from stream_broker.measures import Delivery, Hearing
 from stream_broker.metrics import GAP_BUCKETS
+from stream_broker.native import Native, load
 from stream_broker.pump import Pump
 from stream_broker.relay import Relay
 from stream_broker.spread import Spread
@@ -52,10 +54,7 @@ _FAR = 3600.0
 
 
 class Nowhere:
-    """The transport of an engine, the client's connection, and who asks for engines."""
-
-    full = False
-    open = True
+    """The transports of an engine and of a client, and who asks for engines."""
 
     def __init__(self) -> None:
         self.written = 0
@@ -63,8 +62,8 @@ class Nowhere:
     def write(self, data: bytes) -> None:
         self.written += len(data)
 
-    def write_frame(self, body: bytes) -> None:
-        self.write(b"%x\r\n%b\r\n" % (len(body), body))
+    def is_closing(self) -> bool:
+        return False
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
@@ -90,7 +89,7 @@ class Encoding:
 
 
 async def walk(
-    log: str, reads: list[bytes], *, measured: bool = True
+    log: str, reads: list[bytes], native: Native | None, *, measured: bool = True
 ) -> tuple[EngineConnection, Nowhere]:
     """A job that runs, its engine's connection, and its viewer's. `measured`: as in service,
     with its gaps at both ends."""
@@ -122,8 +121,16 @@ async def walk(
     connection.connection_made(cast(asyncio.BaseTransport, nowhere))
     stream.attach(connection)
     live.attach(stream)
+    client = StreamConnection.__new__(StreamConnection)
+    client.full, client.transport = False, cast(Any, nowhere)
     view = OpenAIView(its_head, 0)
-    pump = Pump(nowhere, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms)
+    shorten = None
+    if native is not None:
+        stream.shorten(native.intakes(live))
+        shorten = native.outlets(client, view)
+    pump = Pump(
+        client, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms, shorten=shorten
+    )
     if measured:
         pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
     pump.follow(window, lambda _: None)
@@ -141,10 +148,15 @@ def reads_of(tokens: int, per_read: int) -> list[bytes]:
 
 
 async def once(
-    log: str, reads: list[bytes], profile: cProfile.Profile | None = None, *, measured: bool = True
+    log: str,
+    reads: list[bytes],
+    native: Native | None,
+    profile: cProfile.Profile | None = None,
+    *,
+    measured: bool = True,
 ) -> float:
     """Seconds of CPU time that one walk takes."""
-    connection, nowhere = await walk(log, reads, measured=measured)
+    connection, nowhere = await walk(log, reads, native, measured=measured)
     gc.collect()
     if profile is not None:
         profile.enable()
@@ -163,7 +175,8 @@ async def measure(log: str, per_read: int, options: argparse.Namespace) -> float
     """Microseconds of CPU time a token, the best of the rounds."""
     reads = reads_of(options.tokens, per_read)
     profile = cProfile.Profile() if options.profile else None
-    best = min([await once(log, reads, profile) for _ in range(options.rounds)])
+    native = native_of(options)
+    best = min([await once(log, reads, native, profile) for _ in range(options.rounds)])
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(20)
     return best / int(options.tokens) * 1e6
@@ -176,13 +189,19 @@ async def compare(
     beside it, by the median of all pairs: of two walks that follow each other both had the
     same machine."""
     reads = reads_of(options.tokens, per_read)
+    native = native_of(options)
     took: dict[bool, list[float]] = {False: [], True: []}
     for number in range(2 * options.rounds):
         for measured in (False, True) if number % 2 else (True, False):
-            took[measured].append(await once(log, reads, measured=measured))
+            took[measured].append(await once(log, reads, native, measured=measured))
     without, with_ = (min(took[measured]) / options.tokens * 1e6 for measured in (False, True))
     pairs = zip(took[False], took[True], strict=True)
     return without, with_, statistics.median(b / a for a, b in pairs) - 1
+
+
+def native_of(options: argparse.Namespace) -> Native | None:
+    """The native part, unless it is to be left out or is not there."""
+    return load() if options.native == "on" else None
 
 
 def print_measures(options: argparse.Namespace) -> None:
@@ -201,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--native", choices=("on", "off"), default="on")
     parser.add_argument("--profile", action="store_true", help="say which functions it goes to")
     parser.add_argument("--measures", action="store_true", help="say what measuring costs")
     options = parser.parse_args()

@@ -12,6 +12,13 @@ cdef inline int _count_gap(Layout layout, object gaps, double at) except -1:
     return 0
 
 
+cdef inline int _extend(list kept, list events) except -1:
+    cdef Py_ssize_t at
+    for at in range(PyList_GET_SIZE(events)):
+        PyList_Append(kept, <object> PyList_GET_ITEM(events, at))
+    return 0
+
+
 cdef class Intake:
     """Takes the reads of one engine's answer while they are whole chunks of nothing but text.
 
@@ -54,7 +61,7 @@ cdef class Intake:
         cdef const char* end = begin + PyBytes_GET_SIZE(whole)
         cdef const char* rest = end
         cdef Py_ssize_t count, size = 0
-        cdef double now = 0.0
+        cdef double ts = 0.0
         cdef bytes stamp = None
         cdef list events = None
         self.carry = None
@@ -62,14 +69,14 @@ cdef class Intake:
         if count < 0 or (count and not self._goes_on()):
             return whole
         if count:
-            now, stamp = self._time()
+            stamp = self._time(&ts)
             events = self._events(count, stamp, &size)
             if events is None:
                 return whole
         if rest < end:
             self.carry = PyBytes_FromStringAndSize(rest, end - rest)
         if count:
-            self._say(events, size, now, stamp, at)
+            self._say(events, size, ts, stamp, at)
         return None
 
     cdef bint _goes_on(self) except -1:
@@ -81,18 +88,20 @@ cdef class Intake:
             self.relay, layout.relay_seq
         )
 
-    cdef tuple _time(self):
+    cdef bytes _time(self, double* ts):
         """`Relay._set_time`, without setting it: `ts`, and how it is written."""
         cdef long long micros = <long long> (<double> self.clock() * 1e6 + 0.5)
-        cdef double ts = micros / 1e6
+        cdef double before = <double> _get(self.relay, self.layout.relay_ts)
         cdef char out[32]
         cdef char* end
-        if not ts > <double> _get(self.relay, self.layout.relay_ts):
-            return _get(self.relay, self.layout.relay_ts), _get(self.relay, self.layout.relay_stamp)
+        ts[0] = micros / 1e6
+        if not ts[0] > before:
+            ts[0] = before
+            return _get(self.relay, self.layout.relay_stamp)
         end = _put_number(out, micros // 1000000, _width(micros // 1000000))
         end[0] = c"."
         end = _put_number(end + 1, micros % 1000000, 6)
-        return ts, PyBytes_FromStringAndSize(out, end - out)
+        return PyBytes_FromStringAndSize(out, end - out)
 
     cdef list _events(self, Py_ssize_t count, bytes stamp, Py_ssize_t* size):
         """The events of the pieces, and what they count; None where one cannot be made here."""
@@ -151,6 +160,7 @@ cdef class Intake:
         cdef Layout layout = self.layout
         cdef Py_ssize_t count = PyList_GET_SIZE(events)
         cdef Piece* last = &layout.pieces[count - 1]
+        cdef object newest
         _set(self.parser, layout.parser_proven, True)
         if self.form.moving is not None:
             _set(self.parser, layout.parser_counted,
@@ -162,11 +172,12 @@ cdef class Intake:
         _add(self.relay, layout.relay_bytes, size)
         self._count_times(ts, count)
         _add(self.tally, layout.tally_chunks, count)
-        _add(self.relay, layout.relay_seq, count)
+        newest = _get(<object> PyList_GET_ITEM(events, count - 1), layout.event_seq)
+        _set(self.relay, layout.relay_seq, newest)
         if self.job is None:
             self.live._emit(events)
         else:
-            self._keep(events, size)
+            self._keep(events, size, newest)
         return 0
 
     cdef int _count_times(self, double ts, Py_ssize_t count) except -1:
@@ -188,37 +199,36 @@ cdef class Intake:
         _get(gaps, layout.gaps_list).append(gap if gap < MICROS_MAX else MICROS_MAX)
         return 0
 
-    cdef int _keep(self, list events, Py_ssize_t size) except -1:
+    cdef int _keep(self, list events, Py_ssize_t size, object newest) except -1:
         """`LiveJob._emit` and what follows, for a log that stores at once."""
         cdef Layout layout = self.layout
         cdef object window = self.window
-        cdef long long last = <long long> _get(self.relay, layout.relay_seq)
-        cdef long long unwritten
-        _get(window, layout.window_events).extend(events)
-        _set(window, layout.window_last, last)
+        cdef long long unwritten = <long long> _get(window, layout.window_unwritten) + size
+        _extend(<list> _get(window, layout.window_events), events)
+        _set(window, layout.window_last, newest)
         _add(window, layout.window_bytes, size)
-        _add(window, layout.window_unwritten, size)
-        unwritten = <long long> _get(window, layout.window_unwritten)
         if (
             unwritten > <long long> _get(self.backlog, layout.backlog_least)
             or <long long> _get(self.share, layout.share_held)
         ):
+            _set(window, layout.window_unwritten, unwritten)
             self.live._pause_if_full()
-        if <long long> _get(self.state, layout.state_seq) + PyList_GET_SIZE(events) != last:
+        if <long long> _get(self.state, layout.state_seq) + PyList_GET_SIZE(events) != <long long> newest:
+            _set(window, layout.window_unwritten, unwritten)
             self.writer.add(self.live, events)
             return 0
-        _get(self.job, layout.job_events).extend(events)
+        _extend(<list> _get(self.job, layout.job_events), events)
         _add(self.job, layout.job_bytes, size)
         _add(self.memory, layout.log_bytes, size)
-        _set(self.state, layout.state_seq, last)
-        self._advance(window, last)
+        _set(self.state, layout.state_seq, newest)
+        self._advance(window, newest)
         if <long long> _get(self.share, layout.share_held) or _get(self.live, layout.live_paused):
             self.live._go_on_if_taken()
         if _get(window, layout.window_ended):
             self.live._finish()
         return 0
 
-    cdef int _advance(self, object window, long long last) except -1:
+    cdef int _advance(self, object window, object newest) except -1:
         """`Window.advance` and `Window.show`, up to all that there is."""
         cdef Layout layout = self.layout
         cdef object gate
@@ -226,12 +236,12 @@ cdef class Intake:
         cdef Py_ssize_t at
         cdef long long most, held
         _set(window, layout.window_unwritten, 0)
-        _set(window, layout.window_durable, last)
+        _set(window, layout.window_durable, newest)
         gate = _get(window, layout.window_gate)
         if gate is not None:
             gate()
             return 0
-        _set(window, layout.window_shown, last)
+        _set(window, layout.window_shown, newest)
         listeners = _get(window, layout.window_listeners)
         for at in range(PyTuple_GET_SIZE(listeners)):
             listener = <object> PyTuple_GET_ITEM(listeners, at)
@@ -242,7 +252,7 @@ cdef class Intake:
         most = <long long> _get(window, layout.window_limit)
         held = <long long> _get(window, layout.window_bytes)
         if _get(window, layout.window_ended):
-            if last == <long long> _get(window, layout.window_last):
+            if newest == _get(window, layout.window_last):
                 window._shrink(most // 8)
         elif held > <long long> _get(self.room, layout.room_each) or held > most:
             window._shrink(min(<long long> _get(self.room, layout.room_each), most) // 2)

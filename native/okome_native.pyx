@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """A token's walk through a broker in machine code, where nothing about it is special.
 
 Two shortcuts, and no state of their own but for a piece of a chunk that is not whole yet.
