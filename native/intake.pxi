@@ -34,6 +34,8 @@ cdef class Intake:
     cdef Form form
     cdef bytes carry
     cdef Py_ssize_t line_max
+    # How much of a chunk that is not whole this keeps.
+    cdef readonly Py_ssize_t carry_max
 
     def __init__(self, Layout layout not None, live, writer, parser, hearing, memory, job):
         self.layout = layout
@@ -47,6 +49,7 @@ cdef class Intake:
         self.memory, self.job = memory, job
         self.state = None if job is None else job.state
         self.line_max = parser._events._limit
+        self.carry_max = min(self.line_max, CARRY_MAX)
 
     def arm(self, bytes head not None, bytes tail not None, bytes moving):
         """What follows are chunks of `head`, a text, and `tail`; behind it `moving`, whose

@@ -141,7 +141,9 @@ class HttpCalls:
 
 
 class _Call:
-    """One exchange: gathers the answer."""
+    """One exchange: gathers the answer, which is wanted whole."""
+
+    carry_max = 0
 
     def __init__(self, connection: EngineConnection) -> None:
         self.reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
@@ -158,7 +160,7 @@ class _Call:
             self._fail("the answer is too long")
 
     def shortcut(self) -> None:
-        """Its answer is wanted whole."""
+        """See Exchange."""
 
     def end(self, status: int, complete: bool) -> None:
         """See Exchange."""

@@ -31,6 +31,11 @@ class Exchange(Protocol):
         """No more will come. `status` is 0 if no head came; `complete` if nothing is missing."""
         ...
 
+    @property
+    def carry_max(self) -> int:
+        """Bytes of a chunk that its shortcut keeps until there is more; 0 if it has none."""
+        ...
+
     def shortcut(self) -> Shortcut | None:
         """What takes the reads that follow; asked where a chunk ends with an event's end."""
         ...
@@ -55,6 +60,11 @@ class Owner(Protocol):
     def connection_gone(self, connection: EngineConnection) -> None:
         """The connection is closed."""
         ...
+
+
+def _more_lines(data: bytes, begin: int) -> bool:
+    """Are there more ends of lines behind `begin` than the one of a chunk's size?"""
+    return data.count(b"\n", begin) > 1 or data.count(b"\r", begin) > 1
 
 
 class EngineConnection(asyncio.Protocol):
@@ -174,15 +184,11 @@ class EngineConnection(asyncio.Protocol):
             if left is None:
                 return
             self._shortcut, data = None, left
-        body = answer.feed(data)
-        if body and self._exchange is not None:
-            self._exchange.body(answer.status, body)
-        if answer.complete:
-            self._finish(answer)
-        elif answer.broken:
-            self._cut(complete=False)
-        elif data.endswith(_EVENT_AND_CHUNK) and self._exchange is not None:
-            self._shortcut = self._exchange.shortcut()
+        carry_max = 0 if self._exchange is None else self._exchange.carry_max
+        if carry_max:
+            self._parse_up_to_a_chunk(answer, data, carry_max)
+        else:
+            self._parse(answer, data)
 
     def eof_received(self) -> None:
         """The engine closed its side: the transport closes ours, `connection_lost` follows."""
@@ -196,6 +202,35 @@ class EngineConnection(asyncio.Protocol):
             self._cut(complete=exc is None and answer.ends_with_close)
 
     # Private.
+
+    def _parse(self, answer: HttpAnswer, data: bytes) -> None:
+        body = answer.feed(data)
+        if body and self._exchange is not None:
+            self._exchange.body(answer.status, body)
+        if answer.complete:
+            self._finish(answer)
+        elif answer.broken:
+            self._cut(complete=False)
+
+    def _parse_up_to_a_chunk(self, answer: HttpAnswer, data: bytes, carry_max: int) -> None:
+        """Parses what ends with an event and its chunk; what follows may go the short way.
+
+        Where that may hold the end of an event all is parsed: what one read says is said at once.
+        """
+        end = data.rfind(_EVENT_AND_CHUNK) + len(_EVENT_AND_CHUNK)
+        begun = len(data) - end
+        if end < len(_EVENT_AND_CHUNK) or begun > carry_max or _more_lines(data, end):
+            self._parse(answer, data)
+            return
+        rest = data[end:]
+        self._parse(answer, data[:end] if rest else data)
+        if self._answer is answer and self._exchange is not None:
+            shortcut = self._exchange.shortcut()
+            if shortcut is not None and (not rest or shortcut.take(rest, self.heard_at) is None):
+                self._shortcut = shortcut
+                return
+        if rest and self._answer is answer:
+            self._parse(answer, rest)
 
     def _finish(self, answer: HttpAnswer) -> None:
         """The answer is whole: the connection is free again, or done for."""

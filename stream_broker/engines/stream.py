@@ -38,7 +38,12 @@ class EngineSink(Protocol):
 
 
 class Intake(Shortcut, Protocol):
-    """A shortcut for what one parser would say (`stream_broker.native`)."""
+    """A shortcut for what one parser would say (`stream_broker.native`).
+
+    `carry_max`: bytes of a chunk that it keeps until there is more of it.
+    """
+
+    carry_max: int
 
     def arm(self, head: bytes, tail: bytes, moving: bytes | None) -> None:
         """The form of the events that follow; see `Template`."""
@@ -202,6 +207,11 @@ class EngineStream:
             self.fail(self._dialect.refusal(status, self._refusal))
         else:
             self._end_without_answer()
+
+    @property
+    def carry_max(self) -> int:
+        """See Exchange."""
+        return 0 if self._intake is None else self._intake.carry_max
 
     def shortcut(self) -> Shortcut | None:
         """See Exchange."""

@@ -137,7 +137,9 @@ class MemoryLog:
         if job is None or job.state.log_expired:
             return []
         events: list[Event] = []
-        for event in job.events[after:]:
+        # Never the whole rest of a log: a viewer that is far behind asks for it again and again.
+        for at in range(after, len(job.events)):
+            event = job.events[at]
             events.append(event)
             max_bytes -= event.size
             if max_bytes <= 0:

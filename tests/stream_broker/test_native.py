@@ -154,6 +154,9 @@ async def both(shape: Shape, play: Iterable[Step]) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         first, second = (world.picture() for world in worlds)
+        if second != first:
+            for k in first:
+                if first[k] != second[k]: print('DIFF', name, k, first[k], second[k])
         assert second == first, name
 
 
