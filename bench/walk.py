@@ -128,9 +128,7 @@ async def walk(
     if native is not None:
         stream.shorten(native.intakes(live))
         shorten = native.outlets(client, view)
-    pump = Pump(
-        client, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms, shorten=shorten
-    )
+    pump = Pump(client, view, 0, heartbeat=_FAR, send_timeout=_FAR, alarms=alarms, shorten=shorten)
     if measured:
         pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
     pump.follow(window, lambda _: None)

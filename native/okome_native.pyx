@@ -10,11 +10,11 @@ Both work on the very objects of `stream_broker`, whose Python does the same:
 
 A shortcut takes all of a read, or nothing: whatever it does not know it hands back before
 it has changed anything, and the Python path does it. After either way every object is the
-same, and so is each byte that was written; tests/native holds both against each other.
+same, and so is each byte that was written; tests/stream_broker/test_native.py holds both against each other.
 
 Fields are read and written where they stand in their objects (`__slots__`), which a
-`Layout` asks their classes for. So a field that is renamed there is missed here at once,
-by an AttributeError as the broker starts.
+`Layout` asks their classes for. So a field that is renamed there is missed here at once, as
+the broker starts, which then goes on without this.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -31,6 +31,9 @@ cdef enum:
     CARRY_MAX = 4096
     DIGITS_MAX = 18
     SIZE_DIGITS_MAX = 6
+
+# As in stream_broker/native.py: raised where fields come to mean something else.
+FITS = 1
 
 cdef str TOKEN = "token"
 cdef str OPEN = "open"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Final, Literal
 
-_LOOK: Final = "import okome_native; from stream_broker.native import load; load()"
+_LOOK: Final = "import okome_native; from stream_broker.native import Native; Native(okome_native)"
 _ABSENT: Final = "ModuleNotFoundError: No module named 'okome_native'"
 _TIMEOUT_S: Final = 60.0
 _MEND: Final = "scripts/install builds it anew"
@@ -21,16 +21,19 @@ def native_state() -> tuple[Literal["ok", "lacking", "bad"], str]:
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return "bad", f"okome_native could not be looked at within {_TIMEOUT_S:g} s"
+        return "lacking", f"okome_native could not be looked at within {_TIMEOUT_S:g} s"
     if done.returncode == 0:
         return "ok", "okome_native is installed"
-    said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+    if not done.stderr.strip():
+        return "bad", (
+            f"okome_native ends brokers as they start, with status {done.returncode} ({_MEND}; "
+            "until then: OKOME_NATIVE=off)"
+        )
+    said = done.stderr.strip().splitlines()[-1]
     if said == _ABSENT:
         return "lacking", (
             "without the native part: a token takes a broker about twice the CPU time "
             "(scripts/install builds it where a C compiler and Python's headers are: "
             "apt-get install gcc python3-dev)"
         )
-    if said.startswith("ImportError:"):
-        return "lacking", f"okome_native cannot be used: {said} ({_MEND})"
-    return "bad", f"okome_native does not fit, and keeps brokers from starting: {said} ({_MEND})"
+    return "lacking", f"okome_native does not fit, and is not used: {said} ({_MEND})"

@@ -7,6 +7,7 @@ text; it never decides anything else (docs/adr/0029-a-native-shortcut.md).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -57,27 +58,42 @@ _TYPES = {
 MakeIntake = Callable[[OpenAIParser, Hearing | None], Intake | None]
 
 
+# What is told apart by it: a native part that was built for another form of these classes.
+_FITS = 1
+
+_LOG = logging.getLogger(__name__)
+
+
+class Misfit(Exception):
+    """The native part is of another version."""
+
+
 class _Module(Protocol):
     """What `okome_native` has; see there."""
 
+    FITS: int
     Layout: Any
     Intake: Any
     Outlet: Any
 
 
 class Native:
-    """Makes shortcuts. One for a process. Raises AttributeError where `module` is of another
-    version: a field that it knows is not there."""
+    """Makes shortcuts. One for a process. Raises Misfit where `module` is of another version."""
 
     def __init__(self, module: _Module) -> None:
+        if (theirs := getattr(module, "FITS", 0)) != _FITS:
+            raise Misfit(f"it fits {theirs}, this is {_FITS}")
         self._module = module
-        self._layout = module.Layout(
-            _TYPES,
-            overhead=OVERHEAD,
-            frame_bytes=FRAME_BYTES,
-            decode=decode_string,
-            encode=msgspec.json.Encoder().encode,
-        )
+        try:
+            self._layout = module.Layout(
+                _TYPES,
+                overhead=OVERHEAD,
+                frame_bytes=FRAME_BYTES,
+                decode=decode_string,
+                encode=msgspec.json.Encoder().encode,
+            )
+        except AttributeError as error:
+            raise Misfit(str(error)) from error
 
     def intakes(self, live: LiveJob) -> MakeIntake:
         """For a job that goes on from its beginning."""
@@ -120,9 +136,13 @@ def _stores_at_once(live: LiveJob) -> tuple[MemoryLog | None, Job | None]:
 
 
 def load() -> Native | None:
-    """The native part; None where it is not built."""
+    """The native part; None where it is not built, or does not fit."""
     try:
         import okome_native
+
+        return Native(okome_native)
     except ImportError:
         return None
-    return Native(okome_native)
+    except Misfit as error:
+        _LOG.warning("the native part is not used, for it does not fit: %s", error)
+        return None

@@ -12,7 +12,7 @@ from okome.doctor import Finding, examine
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
-FITS = "def Layout(*_, **__): pass\nIntake = Outlet = None\n"
+FITS = "FITS = 1\ndef Layout(*_, **__): pass\nIntake = Outlet = None\n"
 
 
 @pytest.fixture(name="place")
@@ -45,23 +45,28 @@ def test_none(place: Path) -> None:
     assert "apt-get install gcc python3-dev" in found.message
 
 
-def test_one_that_brokers_pass_over(place: Path) -> None:
-    found = look(place, 'raise ImportError("undefined symbol: _Py_x")')
-    assert found.level == "lacking"
-    assert "ImportError: undefined symbol: _Py_x (scripts/install" in found.message
-
-
 @pytest.mark.parametrize(
     ("module", "said"),
     [
+        (
+            'raise ImportError("undefined symbol: _Py_x")',
+            "undefined symbol: _Py_x (scripts/install",
+        ),
         (f"{FITS}def Layout(types, **_): types['Relay'].gone\n", "has no attribute 'gone'"),
-        ("Intake = Outlet = None\n", "has no attribute 'Layout'"),
-        ("import os; os._exit(3)\n", "exit status 3"),
+        ("FITS = 1\nIntake = Outlet = None\n", "has no attribute 'Layout'"),
+        ("FITS = 0\n", "Misfit: it fits 0"),
     ],
 )
-def test_one_that_keeps_brokers_from_starting(place: Path, module: str, said: str) -> None:
+def test_one_that_brokers_pass_over(place: Path, module: str, said: str) -> None:
+    found = look(place, module)
+    assert found.level == "lacking"
+    assert said in found.message
+
+
+def test_one_that_ends_brokers(place: Path) -> None:
+    module = "import os; os._exit(3)\n"
     found = look(place, module)
     assert found.level == "bad"
-    assert said in found.message
+    assert "with status 3" in found.message
     # Unless they do not take it.
     assert look(place, module, OKOME_NATIVE="off").level == "ok"

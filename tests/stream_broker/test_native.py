@@ -154,9 +154,6 @@ async def both(shape: Shape, play: Iterable[Step]) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         first, second = (world.picture() for world in worlds)
-        if second != first:
-            for k in first:
-                if first[k] != second[k]: print('DIFF', name, k, first[k], second[k])
         assert second == first, name
 
 
@@ -272,12 +269,22 @@ def test_nothing_is_left_behind() -> None:
     assert max(blocks() for _ in range(5)) - before < len(play)
 
 
-def test_a_field_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_that_is_not_there_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Tally:
         """Whose field is no slot."""
 
         chunks = 0
 
     monkeypatch.setitem(native._TYPES, "Tally", Tally)
-    with pytest.raises(AttributeError, match=r"Tally\.chunks is no slot"):
-        native.load()
+    assert native.load() is None
+    assert "not used, for it does not fit: Tally.chunks is no slot" in caplog.text
+
+
+def test_a_part_of_another_version_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "_FITS", 2)
+    assert native.load() is None
+    assert "not used, for it does not fit: it fits 1, this is 2" in caplog.text
