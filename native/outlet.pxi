@@ -78,6 +78,8 @@ cdef class Outlet:
         cdef object event, name
         cdef bytes frame
         cdef char* out
+        # What pieces point into: a block is made by Python, which may do anything meanwhile.
+        cdef list held = []
         if most <= 0:
             return None
         count[0] = most
@@ -86,7 +88,7 @@ cdef class Outlet:
             name = _get(event, layout.event_name)
             if name is not TOKEN and name != TOKEN:
                 return None
-            its = self._piece(event, &layout.pieces[at])
+            its = self._piece(event, &layout.pieces[at], held)
             if its < 0:
                 return None
             size += its
@@ -104,7 +106,7 @@ cdef class Outlet:
         _put(out, b"\r\n", 2)
         return frame
 
-    cdef Py_ssize_t _piece(self, object event, Piece* piece) except? -1:
+    cdef Py_ssize_t _piece(self, object event, Piece* piece, list held) except? -1:
         """Where the text of an event stands, and how long its block will be. -1 if nowhere."""
         cdef Layout layout = self.layout
         cdef bytes data
@@ -114,6 +116,7 @@ cdef class Outlet:
             block = _get(event, layout.event_block)
             if block is None:
                 block = event.block
+            held.append(block)
             piece.text, piece.size = PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block)
             return piece.size
         data = _get(event, layout.event_data)
