@@ -177,10 +177,7 @@ cdef class Intake:
         _add(self.tally, layout.tally_chunks, count)
         newest = _get(<object> PyList_GET_ITEM(events, count - 1), layout.event_seq)
         _set(self.relay, layout.relay_seq, newest)
-        if self.job is None:
-            self.live._emit(events)
-        else:
-            self._keep(events, size, newest)
+        self._emit(events, size, newest)
         return 0
 
     cdef int _count_times(self, double ts, Py_ssize_t count) except -1:
@@ -202,24 +199,35 @@ cdef class Intake:
         _get(gaps, layout.gaps_list).append(gap if gap < MICROS_MAX else MICROS_MAX)
         return 0
 
-    cdef int _keep(self, list events, Py_ssize_t size, object newest) except -1:
-        """`LiveJob._emit` and what follows, for a log that stores at once."""
+    cdef int _emit(self, list events, Py_ssize_t size, object newest) except -1:
+        """`LiveJob._emit`."""
         cdef Layout layout = self.layout
         cdef object window = self.window
         cdef long long unwritten = <long long> _get(window, layout.window_unwritten) + size
         _extend(<list> _get(window, layout.window_events), events)
         _set(window, layout.window_last, newest)
         _add(window, layout.window_bytes, size)
+        _set(window, layout.window_unwritten, unwritten)
         if (
             unwritten > <long long> _get(self.backlog, layout.backlog_least)
             or <long long> _get(self.share, layout.share_held)
         ):
-            _set(window, layout.window_unwritten, unwritten)
             self.live._pause_if_full()
-        if <long long> _get(self.state, layout.state_seq) + PyList_GET_SIZE(events) != <long long> newest:
-            _set(window, layout.window_unwritten, unwritten)
+        if self._stores_at_once(PyList_GET_SIZE(events), <long long> newest):
+            self._store(events, size, newest)
+        else:
             self.writer.add(self.live, events)
-            return 0
+        return 0
+
+    cdef bint _stores_at_once(self, Py_ssize_t count, long long last) except -1:
+        if self.job is None:
+            return False
+        return <long long> _get(self.state, self.layout.state_seq) + count == last
+
+    cdef int _store(self, list events, Py_ssize_t size, object newest) except -1:
+        """`MemoryLog.extend` and `LiveJob.stored`."""
+        cdef Layout layout = self.layout
+        cdef object window = self.window
         _extend(<list> _get(self.job, layout.job_events), events)
         _add(self.job, layout.job_bytes, size)
         _add(self.memory, layout.log_bytes, size)

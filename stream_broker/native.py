@@ -23,6 +23,7 @@ from stream_broker.events import OVERHEAD, Event
 from stream_broker.gaps import Gaps
 from stream_broker.live import LiveJob
 from stream_broker.log.direct import DirectWriter
+from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import Job, MemoryLog
 from stream_broker.measures import ChunkGaps, Hearing
 from stream_broker.pump import FRAME_BYTES, FrameConnection, Pump, Shorten
@@ -105,9 +106,9 @@ class Native:
 
     def _intake(self, live: LiveJob, parser: OpenAIParser, hearing: Hearing | None) -> Intake:
         memory, job = _stores_at_once(live)
-        made: Intake = self._module.Intake(
-            self._layout, live, live.writer, parser, hearing, memory, job
-        )
+        # Of all lanes it is always the same one.
+        writer = live.writer.of(live) if isinstance(live.writer, LaneWriters) else live.writer
+        made: Intake = self._module.Intake(self._layout, live, writer, parser, hearing, memory, job)
         return made
 
     def _outlet(self, connection: FrameConnection, view: View, pump: Pump) -> Listener | None:

@@ -52,10 +52,14 @@ class LaneWriters:
 
     def add(self, job: Writable, events: list[Event]) -> None:
         """See LogWriter."""
+        self.of(job).add(job, events)
+
+    def of(self, job: Writable) -> LogWriter:
+        """The writer of its lane."""
         writer = self._by_job.get(job)
         if writer is None:
             writer = self._by_job[job] = self._of(job.job_id)
-        writer.add(job, events)
+        return writer
 
     def drop(self, job: Writable) -> None:
         """See LogWriter."""
