@@ -365,6 +365,7 @@ class Broker:
         gauge("okome_broker_log_queue_events", "Not yet durable.", self._log_queue)
         gauge("okome_broker_backlog_bytes", "Held by jobs.", lambda: self.runner.backlog.held)
         gauge("okome_broker_leases_held", "Renewed from here.", lambda: len(self.leases))
+        gauge("okome_broker_native", "1 with the native part.", lambda: self.native is not None)
         gauge("okome_broker_draining", "1 while it drains.", lambda: self.context.draining)
         gauge("okome_broker_settlements_spooled", "Not yet taken.", lambda: len(self.spool))
         gauge("okome_broker_spool_bytes", "Of settlements.", lambda: self.spool.bytes)

@@ -55,6 +55,7 @@ def test_the_metrics_and_their_document_are_the_same() -> None:
         "okome_broker_backlog_bytes",
         "okome_broker_leases_held",
         "okome_broker_draining",
+        "okome_broker_native",
         "okome_broker_delivered_events",
         "okome_broker_jobs_queued",
         "okome_broker_jobs_running",
