@@ -23,6 +23,27 @@ cdef class Outlet:
         """See Listener."""
         self.drain()
 
+    def give(self, list events not None):
+        """`Pump.give`: writes events of the log as one frame. Returns False where that is to be
+        done by the view, and nothing has been written."""
+        cdef Layout layout = self.layout
+        cdef Py_ssize_t count = PyList_GET_SIZE(events)
+        cdef bytes frame
+        if _get(self.pump, layout.pump_over) is not None or not self._begun():
+            return False
+        frame = self._frame(events, 0, &count)
+        if frame is None or count < PyList_GET_SIZE(events):
+            return False
+        self.write(frame)
+        _set(self.pump, layout.pump_wrote_at, <double> self.time())
+        _set(self.pump, layout.pump_cursor,
+             _get(<object> PyList_GET_ITEM(events, count - 1), layout.event_seq))
+        return True
+
+    cdef bint _begun(self) except -1:
+        """Are all blocks as the events have them? The first of the log's view has a word more."""
+        return self.head is not None or _get(self.view, self.layout.view_begun)
+
     cdef int drain(self) except -1:
         """`Pump._pump`: writes frames until the connection is full, or all is written."""
         cdef Layout layout = self.layout
@@ -47,7 +68,7 @@ cdef class Outlet:
             start = cursor - <long long> _get(window, layout.window_before)
             frame = None
             count = 0
-            if start >= 0 and (self.head is not None or _get(self.view, layout.view_begun)):
+            if start >= 0 and self._begun():
                 count = shown - cursor
                 frame = self._frame(_get(window, layout.window_events), start, &count)
             if frame is None:

@@ -26,14 +26,14 @@ from stream_broker.log.direct import DirectWriter
 from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import Job, MemoryLog
 from stream_broker.measures import ChunkGaps, Hearing
-from stream_broker.pump import FRAME_BYTES, FrameConnection, Pump, Shorten
+from stream_broker.pump import FRAME_BYTES, FrameConnection, Outlet, Pump, Shorten
 from stream_broker.record import JobState
 from stream_broker.relay import Relay
 from stream_broker.tally import Tally
 from stream_broker.views.base import View
 from stream_broker.views.native import NativeView
 from stream_broker.views.openai import OpenAIView
-from stream_broker.window import Listener, Room, Window
+from stream_broker.window import Room, Window
 
 _TYPES = {
     "Relay": Relay,
@@ -60,7 +60,7 @@ MakeIntake = Callable[[OpenAIParser, Hearing | None], Intake | None]
 
 
 # What is told apart by it: a native part that was built for another form of these classes.
-_FITS = 1
+_FITS = 2
 
 _LOG = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Native:
         made: Intake = self._module.Intake(self._layout, live, writer, parser, hearing, memory, job)
         return made
 
-    def _outlet(self, connection: FrameConnection, view: View, pump: Pump) -> Listener | None:
+    def _outlet(self, connection: FrameConnection, view: View, pump: Pump) -> Outlet | None:
         if type(connection) is not StreamConnection:
             return None
         around: tuple[bytes | None, bytes | None] = (None, None)
@@ -120,7 +120,7 @@ class Native:
         elif not isinstance(view, NativeView):
             return None
         write, time = connection.transport.write, asyncio.get_running_loop().time
-        made: Listener = self._module.Outlet(
+        made: Outlet = self._module.Outlet(
             self._layout, pump, view, connection, write, time, *around
         )
         return made

@@ -24,8 +24,18 @@ KEEP_ALIVE = b": keep-alive\n"
 FRAME_BYTES = 8 << 10
 
 
-# What does in a pump's place what `_pump` does, for the window that it follows now; or None.
-Shorten = Callable[["Pump"], Listener | None]
+class Outlet(Protocol):
+    """What does in a pump's place what `_pump` and `give` do (`stream_broker.native`)."""
+
+    def __call__(self) -> None:
+        """As `_pump`."""
+
+    def give(self, events: list[Event]) -> bool:
+        """As `Pump.give`, or returns False."""
+
+
+# Makes it, where there is one for the pump's view and connection.
+Shorten = Callable[["Pump"], Outlet | None]
 
 
 class FrameConnection(Protocol):
@@ -57,9 +67,9 @@ class Pump:
         "_connection",
         "_heartbeat",
         "_loop",
+        "_outlet",
         "_patience",
         "_room",
-        "_shorten",
         "_step",
         "_stopped",
         "_view",
@@ -81,8 +91,6 @@ class Pump:
         alarms: Alarms,
         shorten: Shorten | None = None,
     ) -> None:
-        self._shorten = shorten
-        self._step: Listener | None = None
         self._connection = connection
         self._view = view
         self._heartbeat = heartbeat
@@ -97,6 +105,8 @@ class Pump:
         self.cursor = cursor
         self.delivery: Delivery | None = None
         self.over: str | None = None
+        self._step: Listener | None = None
+        self._outlet = shorten(self) if shorten is not None else None
 
     def follow(self, window: Window, stopped: Callable[[str], None]) -> None:
         """Writes from the window until that cannot go on; then `stopped` hears why, once,
@@ -111,8 +121,7 @@ class Pump:
             self._stop(self.over)
             return
         self._window = window
-        shortcut = self._shorten(self) if self._shorten is not None else None
-        self._step = step = shortcut or self._pump
+        self._step = step = self._outlet or self._pump
         window.listen(step)
         step()
 
@@ -134,6 +143,8 @@ class Pump:
 
     def give(self, events: list[Event]) -> None:
         """Writes the events that follow the cursor."""
+        if self._outlet is not None and self._outlet.give(events):
+            return
         self.write(self._view.blocks(events))
         self.cursor = events[-1].seq
 
@@ -146,6 +157,8 @@ class Pump:
             self._alarm.cancel()
             self._stop(why)
             self._go_on()
+            # Of either the other would live as long.
+            self._outlet = None
 
     def writable_again(self) -> None:
         """The connection is not full any more."""

@@ -70,6 +70,13 @@ VARIANTS = (
         _IN_MEMORY,
     ),
     Variant(
+        "okome-python",
+        "OKOME without its native part, log in memory, no pacing",
+        frozenset(),
+        {"pacing": "off", "native": "off"},
+        _IN_MEMORY,
+    ),
+    Variant(
         "okome-smooth",
         "OKOME, log in memory, paced",
         frozenset(),

@@ -12,7 +12,7 @@ from okome.doctor import Finding, examine
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
-FITS = "FITS = 1\ndef Layout(*_, **__): pass\nIntake = Outlet = None\n"
+FITS = "FITS = 2\ndef Layout(*_, **__): pass\nIntake = Outlet = None\n"
 
 
 @pytest.fixture(name="place")
@@ -53,7 +53,7 @@ def test_none(place: Path) -> None:
             "undefined symbol: _Py_x (scripts/install",
         ),
         (f"{FITS}def Layout(types, **_): types['Relay'].gone\n", "has no attribute 'gone'"),
-        ("FITS = 1\nIntake = Outlet = None\n", "has no attribute 'Layout'"),
+        ("FITS = 2\nIntake = Outlet = None\n", "has no attribute 'Layout'"),
         ("FITS = 0\n", "Misfit: it fits 0"),
     ],
 )

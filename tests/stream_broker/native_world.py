@@ -26,7 +26,7 @@ from stream_broker.measures import ChunkGaps, Delivery, Hearing
 from stream_broker.metrics import GAP_BUCKETS
 from stream_broker.native import Native
 from stream_broker.playout import Playout
-from stream_broker.pump import Pump
+from stream_broker.pump import FRAME_BYTES, Pump
 from stream_broker.relay import Relay
 from stream_broker.spread import Spread
 from stream_broker.views.base import View
@@ -124,6 +124,7 @@ class Viewer:
         self.socket = ClientSocket(self.connection)
         self.connection.transport = cast(Any, self.socket)
         native = world.native
+        self._world = world
         self.stopped: list[str] = []
         self.pump = Pump(
             self.connection,
@@ -142,6 +143,24 @@ class Viewer:
         self.socket.room = SOCKET
         self.connection.full = False
         self.pump.writable_again()
+        if self.stopped[-1:] == ["behind"] and self.pump.over is None:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """As `EventStream._catch_up`, of the log in memory."""
+        world, pump = self._world, self.pump
+        job = world.memory.find(JOB)
+        kept = job.events if job is not None and world.shape.direct else []
+        while pump.cursor + 1 < world.window.first and pump.cursor < len(kept):
+            its, room = [], FRAME_BYTES
+            for event in kept[pump.cursor :]:
+                its.append(event)
+                room -= event.size
+                if room <= 0:
+                    break
+            pump.give(its)
+        self.stopped.append("caught up")
+        pump.follow(world.window, self.stopped.append)
 
     def picture(self) -> dict[str, Any]:
         pump = self.pump

@@ -203,6 +203,7 @@ STILL: list[Step] = [("nothing", None)]
 @given(shapes, answers(), st.lists(steps, min_size=1, max_size=10), ends)
 @example(Shape(), [*BEGIN, chunk(LONG) * 40], STILL, None)
 @example(Shape(windows=5000), [*BEGIN, chunk(LONG) * 40], STILL, None)
+@example(Shape(window=700), [*BEGIN, *[chunk(LONG) * 10] * 4], [("take", None)], None)
 @example(Shape(backlog=1500), [*BEGIN, chunk(LONG) * 10], STILL, None)
 @example(Shape(), [*BEGIN, chunk(content('"é"').replace("é".encode(), b"\xe9"))], STILL, None)
 @example(
@@ -285,6 +286,6 @@ def test_a_field_that_is_not_there_is_told_at_once(
 def test_a_part_of_another_version_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(native, "_FITS", 2)
+    monkeypatch.setattr(native, "_FITS", 0)
     assert native.load() is None
-    assert "not used, for it does not fit: it fits 1, this is 2" in caplog.text
+    assert "not used, for it does not fit: it fits 2, this is 0" in caplog.text
