@@ -98,6 +98,7 @@ def moved_at(reader: Reader) -> float:
 async def test_it_sheds_in_steps_when_it_is_overfilled(
     place: Place, http: httpx.AsyncClient, kind: Kind
 ) -> None:
+    await until_alone(place, kind)
     running = [await place.begin(http, kind.engine, kind.long) for _ in range(SLOTS)]
     smaller = [await place.begin(http, kind.engine, kind.long) for _ in range(SLOTS)]
     assert (place.jobs(kind.engine), place.jobs(kind.spare)) == (SLOTS, SLOTS)
@@ -199,6 +200,19 @@ async def test_a_killed_one_s_answers_go_on_elsewhere_or_end_with_an_error(
     await eventually_async(lambda: place.state(kind.engine) == "down", 10)
     await refused(place, http, kind, "no_engine")
     place.bring_back(kind.engine)
+
+
+async def until_alone(place: Place, kind: Kind) -> None:
+    """Returns once the engine says that nobody is at it: the control plane's first trial of how
+    it goes on behind a text has a seat like any other. Ollama's is put off until it is used."""
+
+    def alone() -> bool:
+        engine = place.engines()[kind.engine]
+        tried = all(model["continues"] for model in engine["models"])
+        busy = engine["running"] or engine["waiting"]
+        return not busy and (tried or kind.engine != "llamacpp")
+
+    await eventually_async(alone, 60)
 
 
 async def until_proven(place: Place, kind: Kind) -> None:
