@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
 
 
@@ -25,7 +25,7 @@ def family(root: int) -> list[int]:
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
     """utime + stime of each root's family. A child that has ended counts with its parent."""
-    return {name: sum(map(_cpu, family(root))) for name, root in roots.items()}
+    return {name: sum(map(_cpu, family(root))) / _TICKS for name, root in roots.items()}
 
 
 def memory(roots: Iterable[int], *, peak: bool = False) -> int:
@@ -34,10 +34,11 @@ def memory(roots: Iterable[int], *, peak: bool = False) -> int:
     return sum(_status(pid, field) for root in roots for pid in family(root))
 
 
-def _cpu(pid: int) -> float:
+def _cpu(pid: int) -> int:
+    """In ticks: each process's are cut to whole ones."""
     fields = _stat(pid)
     # proc(5): utime, stime, cutime, cstime are fields 14 to 17; `fields` begins at the third.
-    return sum(map(int, fields[11:15])) * _TICK_S if fields else 0.0
+    return sum(map(int, fields[11:15])) if fields else 0
 
 
 def _stat(pid: int) -> list[str]:

@@ -8,8 +8,9 @@ import sys
 
 from bench.usage import cpu_seconds, family, memory
 
-# A shell-less parent and child; the child burns 0.1 s, says so, and both wait to be ended.
-BURN = "t=__import__('time');\nwhile t.process_time()<0.1: pass\nprint('x',flush=True);input()"
+# A shell-less parent and child; the child burns 0.2 s, says so, and both wait to be ended. Some
+# ticks are lost: of each process, what it spent in user and system mode is cut to whole ones.
+BURN = "t=__import__('time');\nwhile t.process_time()<0.2: pass\nprint('x',flush=True);input()"
 PARENT = f"import subprocess,sys;subprocess.run([sys.executable,'-c',{BURN!r}])"
 
 
