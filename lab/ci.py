@@ -21,7 +21,7 @@ from lab.plays import Report, bundle, play, play_unchanged
 from lab.proofs import PROOFS
 from lab.shell import LabError, run, succeeds
 from lab.topology import PREFIX
-from lab.tree import is_there, mirror
+from lab.tree import ensure_tree, is_there, mirror
 
 _BEGUN_S = 60.0
 
@@ -34,6 +34,9 @@ def ci(lab: Lab, report: Report, or_skip: bool, whole: bool) -> int:
         report(f"{'skipped' if or_skip else 'not possible'}: {reason}")
         return 0 if or_skip else 1
     began = time.monotonic()
+    if left := lab.leftovers():
+        report(f"taking away the lab that is there, or what is left of it: {', '.join(left)}")
+        lab.down()
     try:
         for step in (*_STEPS, *(PROOFS.values() if whole else ())):
             started = time.monotonic()
@@ -70,8 +73,7 @@ def _may_namespaces() -> bool:
     veth = made and succeeds(
         *("ip", "-n", name, "link", "add", "name", "one", "type", "veth", "peer", "name", "two")
     )
-    succeeds("ip", "netns", "del", name)
-    return made and veth
+    return succeeds("ip", "netns", "del", name) and made and veth
 
 
 def _may_mount() -> bool:
@@ -84,6 +86,11 @@ def _may_mount() -> bool:
         if mounted:
             run("umount", root)
     return mounted
+
+
+def _tree(lab: Lab, report: Report) -> None:
+    """the hosts' Debian and their packages are there"""
+    ensure_tree(lab.cache, report)
 
 
 def _interrupted(lab: Lab, _: Report) -> None:
@@ -138,5 +145,5 @@ def _green(status: int, name: str) -> None:
 
 
 _STEPS: tuple[Callable[[Lab, Report], None], ...] = (
-    _interrupted, _up, _deploy, _again, _verify, _drills,
+    _tree, _interrupted, _up, _deploy, _again, _verify, _drills,
 )  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab import ci
+from lab import ci, network
 from lab.lab import Lab
 
 
@@ -49,3 +50,28 @@ def test_a_right_that_is_missing_is_named(
         monkeypatch.setattr(ci, name, lambda name=name: name != right)
     assert run(tmp_path, told, or_skip=True) == 0
     assert "without the rights" in told[0]
+
+
+def test_what_is_left_of_a_lab_is_taken_away_before_one_is_made(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lab that was killed leaves namespaces; with them there the `up` that is to be
+    interrupted looked as if it had begun, and was before it could hear of it."""
+    namespace = tmp_path / "okome-lab-switch"
+    namespace.touch()
+    monkeypatch.setattr(ci, "impossible", lambda _: None)
+    monkeypatch.setattr(network, "_NETNS", tmp_path)
+    monkeypatch.setattr(Lab, "down", lambda _: namespace.unlink(missing_ok=True))
+    seen: list[list[str]] = []
+    monkeypatch.setattr(ci, "_STEPS", (_step(seen),))
+    assert run(tmp_path, told, or_skip=False) == 0
+    assert seen == [[]]
+    assert "network namespace okome-lab-switch" in told[0]
+
+
+def _step(seen: list[list[str]]) -> Callable[[Lab, object], None]:
+    def step(lab: Lab, _: object) -> None:
+        """look at what there is"""
+        seen.append(network.namespaces())
+
+    return step
