@@ -2,8 +2,9 @@
 
     python -m bench.engine --listen ADDRESS:PORT
 
-`/v1/chat/completions` answers as `bench/ask.py` says; `/health` and `/v1/models` as vLLM
-does; `/bench/stats` counts streams and tokens; `/bench/finish` ends all that run.
+`/v1/chat/completions` answers as `bench/ask.py` says, with at most `max_tokens`; `/health`
+and `/v1/models` as vLLM does; `/bench/stats` counts streams and tokens; `/bench/finish` ends
+all that run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import httptools
@@ -235,7 +237,11 @@ class Connection(asyncio.Protocol):
         content = request["messages"][-1]["content"]
         if not isinstance(content, str):
             content = " ".join(part.get("text", "") for part in content)
-        answer = self._answer = Answer(self._engine, self, parse(content))
+        ask = parse(content)
+        # As real engines do; who tries an engine out asks for no more than it will read.
+        most = request.get("max_tokens") or ask.tokens
+        ask = replace(ask, tokens=min(ask.tokens or most, most))
+        answer = self._answer = Answer(self._engine, self, ask)
         self._engine.running.add(answer)
         self._engine.begun += 1
         answer.begin()

@@ -24,10 +24,13 @@ from observability.requests import BoundRequests
 from stream_broker.app import Broker
 from stream_broker.channel import ClientTls
 from stream_broker.connection import SocketConnection, StreamConnection
+from stream_broker.files import make_room
 from stream_broker.log.preflight import LogRefused
 from stream_broker.options import Options
 
 _KEEP_ALIVE_S = 75
+# Beside a file for each viewer and one for each job: embeddings, control plane, logs, spool.
+_OTHER_FILES = 1024
 _BACKLOG = 4096
 
 
@@ -50,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     except (InventoryError, SettingsError, OSError, KeyError) as error:
         print(f"stream_broker: {error}", file=sys.stderr)
         return 2
+    settings = options.settings
+    make_room(settings.viewers_per_broker + settings.jobs_per_broker + _OTHER_FILES)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options, sock))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 
@@ -17,9 +18,10 @@ from stream_broker.engines.openai import OpenAIParser
 Address = tuple[str, int]
 
 
-async def answer(engine: Address, ask: Ask) -> bytes:
-    """The body of a whole answer."""
+async def answer(engine: Address, ask: Ask, **changed: object) -> bytes:
+    """The body of a whole answer; `changed` are fields of the request."""
     body = Target(*engine).request(ask).partition(b"\r\n\r\n")[2]
+    body = json.dumps(json.loads(body) | changed).encode()
     async with httpx.AsyncClient(trust_env=False) as client:
         url = "http://{}:{}/v1/chat/completions".format(*engine)
         response = await client.post(url, content=body)
@@ -49,6 +51,16 @@ async def test_its_tokens_are_whole_and_in_order(engine: Address) -> None:
         assert sent == sorted(sent)
         assert check.done
         assert check.lost == check.repeated == check.swapped == check.foreign == 0
+
+
+async def test_it_says_no_more_than_max_tokens(engine: Address) -> None:
+    for ask in (Ask(), Ask(tokens=20), Ask(rate=2000)):
+        body = await answer(engine, ask, max_tokens=7)
+        check = TokenCheck(0)
+        assert len(check.feed(body)) == 7
+        assert check.done
+    unbound = await answer(engine, Ask(tokens=9), max_tokens=None)
+    assert len(TokenCheck(0).feed(unbound)) == 9
 
 
 async def test_an_event_is_as_long_as_one_of_vllm(engine: Address) -> None:
