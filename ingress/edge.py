@@ -120,16 +120,16 @@ def limits(rates: Rates) -> list[str]:
         "if { var(txn.credential) -m found }",
         f"acl new_job var(txn.path) -m reg {new_job}",
         "http-request sc-inc-gpc0(1) if new_job METH_POST { var(txn.credential) -m found }",
-        http_return(
+        *http_return(
             _too_many("connections", rates.connections, None),
             f"{{ sc_conn_cur(2) gt {rates.connections} }}",
         ),
-        http_return(
+        *http_return(
             _too_many("requests", rates.requests, _REQUESTS_S),
-            f"{{ sc_http_req_rate(0) gt {rates.requests} }} or "
+            f"{{ sc_http_req_rate(0) gt {rates.requests} }}",
             f"{{ sc_http_req_rate(1) gt {rates.requests} }}",
         ),
-        http_return(
+        *http_return(
             _too_many("jobs", rates.jobs, _JOBS_S),
             f"new_job METH_POST {{ sc_gpc0_rate(1) gt {rates.jobs} }}",
         ),

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ingress import errors
 from ingress.edge import (
     Edge,
     bind_options,
@@ -32,7 +33,6 @@ from ingress.edge import (
 from ingress.edge import (
     limits as rate_limits,
 )
-from ingress.errors import CONTROL, NOT_FOUND, PUBLIC, http_error, http_return, nobody_there
 from inventory.model import Cluster, Node
 
 ROUTE_COOKIE = "okome_route"
@@ -133,7 +133,7 @@ def _defaults(limits: Limits) -> list[str]:
         "timeout queue 5s",
         "timeout tunnel 1h",
         "timeout check 1s",
-        *(http_error(status, problem) for status, problem in PUBLIC.items()),
+        *errors.of_all(),
     ]
 
 
@@ -192,7 +192,8 @@ def _paths() -> list[str]:
         "# Decoded before it is judged: brokers decode too, and /%6detrics is /metrics.",
         "http-request set-var(txn.path) path,url_dec",
         "acl hidden var(txn.path) -m reg ^/+(internal|metrics)(/|$)",
-        http_return(NOT_FOUND, "hidden"),
+        errors.not_found("hidden"),
+        *errors.shapes(),
     ]
 
 
@@ -223,7 +224,6 @@ def _programs(cluster: Cluster) -> list[str]:
         "balance hdr(Authorization)",
         "hash-type consistent",
         *_carry(),
-        nobody_there(),
         *_check("/readyz"),
         "# A refused connection counts at once, not at the next check: a second dead broker",
         "# would else be tried in turn with the first until the retries are used up.",
@@ -240,7 +240,6 @@ def _browsers(cluster: Cluster) -> list[str]:
         "# No `nocache`: it would add a Cache-Control of its own to a stream's.",
         f'cookie {ROUTE_COOKIE} insert indirect httponly attr "SameSite=Lax"',
         *_carry(),
-        nobody_there(),
         *(
             f"server {name} {address} cookie {name} track programs/{name}"
             for name, address in _workers(cluster)
@@ -290,7 +289,7 @@ def _control(cluster: Cluster, tls: ControlTls | None) -> list[str]:
         channel = f' ssl verify required verifyhost {node.name} ca-file "{tls.ca}" crt "{tls.cert}"'
     return [
         "backend control",
-        *(http_error(status, problem) for status, problem in CONTROL.items()),
+        *errors.of_control(),
         "http-after-response set-status 503 if { status 502 504 }",
         "timeout server 15s",
         *_check("/readyz"),

@@ -123,6 +123,14 @@ async def test_an_address_may_not_ask_without_end_either(edge: Ingress) -> None:
     seen = [(await edge.http.get("/v1/models")).status_code for _ in range(RATES.requests + 5)]
     assert seen[0] == 200
     assert seen[-1] == 429
+    openai = await edge.http.get("/v1/models")
+    assert openai.headers["content-type"] == "application/json"
+    assert openai.json()["error"]["code"] == "rate_limited"
+    assert openai.json()["error"]["type"] == "rate_limit_error"
+    assert openai.headers["ratelimit-policy"] == f'"requests";q={RATES.requests};w=10'
+    native = await edge.http.get("/v1/jobs")
+    assert native.headers["content-type"] == "application/problem+json"
+    assert native.json()["code"] == "rate_limited"
 
 
 async def test_a_node_without_live_brokers_may_not_hold_the_vip(edge: Ingress) -> None:

@@ -188,19 +188,34 @@ async def test_without_any_broker_the_openai_paths_have_their_own_shape(
     for broker in ingress.brokers.values():
         await broker.stop()
 
-    async def answer() -> httpx.Response:
-        return await ingress.http.request("GET", path, headers=headers)
-
-    async def seen() -> bool:
-        return (await answer()).headers["content-type"] == "application/json"
-
-    # Until the ingress has seen that nobody is there, its 503 is a problem.
-    await eventually_async(seen)
-    told = await answer()
+    told = await ingress.http.get(path, headers=headers)
     assert told.status_code == 503
     assert told.json()["error"]["code"] == "overloaded"
     assert told.json()["error"]["type"] == "server_error"
+    assert told.headers["content-type"] == "application/json"
     assert told.headers["retry-after"] == "1"
+
+
+async def test_a_broker_that_dies_is_told_in_the_openai_apis_shape_on_its_paths(
+    ingress: Ingress,
+) -> None:
+    for broker in ingress.brokers.values():
+        broker.dies = True
+
+    completion = await post(ingress, "/v1/chat/completions")
+
+    assert completion.status_code == 502
+    assert completion.headers["content-type"] == "application/json"
+    assert completion.json()["error"]["code"] == "broker_lost"
+    # In one connection, after a path of that API, any other has the native shape again.
+    async with httpx.AsyncClient(base_url=ingress.http.base_url, trust_env=False) as http:
+        for broker in ingress.brokers.values():
+            await broker.stop()
+        shapes = [
+            (await http.get(path)).headers["content-type"]
+            for path in ("/v1/models", "/v1/jobs", "/v1/models")
+        ]
+    assert shapes == ["application/json", "application/problem+json", "application/json"]
 
 
 async def test_a_dead_broker_costs_no_request(ingress: Ingress) -> None:
