@@ -25,6 +25,7 @@ HTTP_CODES: Final[dict[str, tuple[int, str]]] = {
     "unsupported_media_type": (415, "The body is not of an accepted media type"),
     "not_here": (421, "The job lives on its home broker only"),
     "idempotency_key_reused": (422, "The key was used with another body"),
+    "upgrade_required": (426, "This is a WebSocket"),
     "rate_limited": (429, "Too many requests"),
     "quota_exceeded": (429, "The quota is used up"),
     "too_many_streams": (429, "Too many streams at once"),

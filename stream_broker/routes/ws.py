@@ -10,7 +10,9 @@ import asyncio
 from typing import Any
 
 import msgspec
-from starlette.routing import WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from contracts.problems import ProblemError
@@ -35,8 +37,8 @@ CLOSE_DRAINING = 1012
 _encode = msgspec.json.encode
 
 
-def ws_routes(context: Context) -> list[WebSocketRoute]:
-    """The route of this file."""
+def ws_routes(context: Context) -> list[BaseRoute]:
+    """The route of this file, and what is told who does not ask for a WebSocket."""
 
     async def endpoint(socket: WebSocket) -> None:
         try:
@@ -49,7 +51,15 @@ def ws_routes(context: Context) -> list[WebSocketRoute]:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         await Connection(context, socket, principal).serve()
 
-    return [WebSocketRoute("/v1/ws", endpoint)]
+    async def no_socket(_: Request) -> Response:
+        raise ProblemError(
+            "upgrade_required",
+            "Ask for a WebSocket here",
+            # RFC 9110, section 15.5.22.
+            fields={"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+
+    return [WebSocketRoute("/v1/ws", endpoint), Route("/v1/ws", no_socket, methods=["GET"])]
 
 
 async def _admit(context: Context, socket: WebSocket) -> Principal:

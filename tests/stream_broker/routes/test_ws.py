@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 from websockets.asyncio.client import connect
 
 from tests.conformance.targets import served
@@ -47,3 +48,15 @@ async def test_a_binary_message_is_refused_and_the_connection_stays(tmp_path: Pa
         assert json.loads(await ws.recv()) == {"event": "pong"}
 
     assert (told["event"], told["data"]["code"]) == ("error", "invalid_request")
+
+
+async def test_who_asks_without_an_upgrade_is_told_what_this_is(tmp_path: Path) -> None:
+    twin = Twin("okome-node-03", cluster_without_log(), tmp_path, None)
+    async with served(twin) as url, httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"{url}/v1/ws")
+        other = await http.post(f"{url}/v1/ws")
+
+    assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
+    assert answer.headers["upgrade"] == "websocket"
+    assert "upgrade" in answer.headers["connection"].lower()
+    assert (other.status_code, set(other.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
