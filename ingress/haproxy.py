@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ingress import errors
+from ingress import backends, errors
+from ingress.backends import ROUTE_COOKIE, STREAM_TIMEOUT, ControlTls
 from ingress.edge import (
     Edge,
     bind_options,
@@ -35,10 +36,6 @@ from ingress.edge import (
 )
 from inventory.model import Cluster, Node
 
-ROUTE_COOKIE = "okome_route"
-
-# Heartbeats come every 15 s at most, so four of them missing means that nobody is there.
-STREAM_TIMEOUT = 60
 # What may wait in the kernel for a client that is slow, and from a broker (bytes; Linux takes
 # twice as much). A client that is slow and takes something is to stay: the kernel asks for more
 # when a third of the first is free, in 30 s (`send_timeout`) at 350 bytes a second.
@@ -50,18 +47,6 @@ class Limits:
     """What the ingress needs of the settings. `job_deadline` in seconds."""
 
     job_deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class ControlTls:
-    """How the control plane is reached behind mutual TLS: paths of PEM files.
-
-    `cert` holds certificate (role `okome:ingress`) and key in one. The other side's
-    certificate must be of an authority in `ca` and name its node as a DNS name.
-    """
-
-    cert: str
-    ca: str
 
 
 def render(
@@ -79,10 +64,10 @@ def render(
         *([redirect(cluster, node)] if edge and cluster.redirect_port else ()),
         _statistics(cluster, node),
         _frontend(cluster, node, edge),
-        _programs(cluster),
-        _browsers(cluster),
-        _jobs(cluster),
-        _control(cluster, control_tls),
+        backends.programs(cluster),
+        backends.browsers(cluster),
+        backends.jobs(cluster),
+        backends.control(cluster, control_tls),
     ]
     return "\n".join(_section(lines) for lines in sections)
 
@@ -216,116 +201,3 @@ def _routing() -> list[str]:
         "use_backend browsers if has_route or !has_key",
         "default_backend programs",
     ]
-
-
-def _programs(cluster: Cluster) -> list[str]:
-    return [
-        "backend programs",
-        "balance hdr(Authorization)",
-        "hash-type consistent",
-        *_carry(),
-        *_check("/readyz"),
-        "# A refused connection counts at once, not at the next check: a second dead broker",
-        "# would else be tried in turn with the first until the retries are used up.",
-        "default-server check inter 500ms fastinter 200ms fall 2 rise 1 "
-        "observe layer4 error-limit 1 on-error mark-down",
-        *(f"server {name} {address}" for name, address in _workers(cluster)),
-    ]
-
-
-def _browsers(cluster: Cluster) -> list[str]:
-    return [
-        "backend browsers",
-        "balance roundrobin",
-        "# No `nocache`: it would add a Cache-Control of its own to a stream's.",
-        f'cookie {ROUTE_COOKIE} insert indirect httponly attr "SameSite=Lax"',
-        *_carry(),
-        *(
-            f"server {name} {address} cookie {name} track programs/{name}"
-            for name, address in _workers(cluster)
-        ),
-    ]
-
-
-def _jobs(cluster: Cluster) -> list[str]:
-    workers = list(_workers(cluster))
-    return [
-        "backend jobs",
-        "# All viewers of a job whose home is down meet at the same other broker.",
-        "balance hash var(txn.job)",
-        "hash-type consistent",
-        "# Reading changes nothing, so it may be asked twice; and a browser's EventSource gives",
-        "# up for good on the 502 that it would get while its broker dies.",
-        "retry-on conn-failure empty-response",
-        "http-request disable-l7-retry unless METH_GET",
-        *_carry(),
-        *(f"use-server {name} if {_home_serves(cluster, name)}" for name, _ in workers),
-        *_check("/streamz"),
-        "http-check disable-on-404",
-        "# A host that lost its power refuses nothing: its streams are ended by the check. A",
-        "# busy broker accepts and is slow, which takes three times `timeout check` to be down.",
-        "timeout check 2s",
-        "default-server check inter 500ms fall 3 rise 1 on-marked-down shutdown-sessions",
-        *(f"server {name} {address}" for name, address in workers),
-    ]
-
-
-def _home_serves(cluster: Cluster, name: str) -> str:
-    """When a job's requests go to its home.
-
-    With a shared log only while the home takes new work too: `use-server` would else pick
-    a draining server in spite of its 404.
-    """
-    at_home = f"{{ var(txn.home) -m str {name} }}"
-    if cluster.durability == "none":
-        return at_home
-    return f"{at_home} {{ srv_is_up(programs/{name}) }}"
-
-
-def _control(cluster: Cluster, tls: ControlTls | None) -> list[str]:
-    (node,) = cluster.role("control")
-    channel = ""
-    if tls is not None:
-        channel = f' ssl verify required verifyhost {node.name} ca-file "{tls.ca}" crt "{tls.cert}"'
-    return [
-        "backend control",
-        *errors.of_control(),
-        "http-after-response set-status 503 if { status 502 504 }",
-        "timeout server 15s",
-        *_check("/readyz"),
-        "default-server check inter 500ms fall 2 rise 1",
-        f"server {node.name} {node.address}:{node.port}{channel}",
-    ]
-
-
-def _carry() -> list[str]:
-    """How requests are carried to brokers.
-
-    TCP keep-alive ends streams of a host that vanished, where a failing check must not
-    (it also fails while a broker drains).
-    """
-    stream = f"http-request set-timeout server {STREAM_TIMEOUT}s if"
-    return [
-        "# A stream speaks every 15 s; only answers in one piece may be silent for longer.",
-        f"{stream} {{ var(txn.path) -m str /v1/stream }}",
-        f"{stream} METH_GET {{ req.hdr(Accept) -m sub text/event-stream }}",
-        "option srvtcpka",
-        "srvtcpka-idle 2s",
-        "srvtcpka-intvl 1s",
-        "srvtcpka-cnt 3",
-    ]
-
-
-def _check(path: str) -> list[str]:
-    return [
-        "option httpchk",
-        f"http-check send meth GET uri {path} ver HTTP/1.1 hdr Host okome hdr Connection close",
-        "http-check expect status 200",
-    ]
-
-
-def _workers(cluster: Cluster) -> Iterable[tuple[str, str]]:
-    """(name, address:port) of every broker process; the name is the home in its job ids."""
-    for node in cluster.brokers():
-        for worker in range(node.workers):
-            yield f"n{node.number:02d}w{worker}", f"{node.address}:{node.port + worker}"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from ingress.haproxy import ControlTls, Limits
+from ingress.backends import ControlTls
+from ingress.haproxy import Limits
 from ingress.haproxy import render as render_haproxy
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ingress import keepalived
+from ingress.backends import ControlTls
 from ingress.edge import Edge, Rates
-from ingress.haproxy import ControlTls, Limits, render
+from ingress.haproxy import Limits, render
 from inventory.load import load_cluster
 from inventory.model import Cluster, Node
 from inventory.settings import load_settings

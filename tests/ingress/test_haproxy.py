@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from contracts.codes import HTTP_CODES
+from ingress.backends import ControlTls
 from ingress.errors import CONTROL, PUBLIC
-from ingress.haproxy import ControlTls, Limits, render
+from ingress.haproxy import Limits, render
 from inventory.load import LOCAL, load_cluster
 from okome.programs import find_program
 
