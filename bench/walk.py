@@ -58,6 +58,11 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.written = 0
+        # Who hears what an engine says.
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         self.written += len(data)
@@ -90,9 +95,9 @@ class Encoding:
 
 async def walk(
     log: str, reads: list[bytes], native: Native | None, *, measured: bool = True
-) -> tuple[EngineConnection, Nowhere]:
-    """A job that runs, its engine's connection, and its viewer's. `measured`: as in service,
-    with its gaps at both ends."""
+) -> Nowhere:
+    """A job that runs, with its engine's connection and its viewer's. `measured`: as in
+    service, with its gaps at both ends."""
     alarms, nowhere = Alarms(), Nowhere()
     memory = MemoryLog(time.time, max_bytes=_LOG_MAX, **LIFETIMES)
     its_head = head(durability="none")
@@ -118,6 +123,7 @@ async def walk(
     )
     origin = origin_of("http://127.0.0.1:1")
     connection = EngineConnection(cast(Any, nowhere), origin, 1 << 20, time.monotonic)
+    nowhere.protocol = connection
     connection.connection_made(cast(asyncio.BaseTransport, nowhere))
     stream.attach(connection)
     live.attach(stream)
@@ -132,8 +138,8 @@ async def walk(
     if measured:
         pump.delivery = Delivery(Spread(GAP_BUCKETS), JOB, None)
     pump.follow(window, lambda _: None)
-    connection.data_received(reads[0])
-    return connection, nowhere
+    nowhere.protocol.data_received(reads[0])
+    return nowhere
 
 
 def reads_of(tokens: int, per_read: int) -> list[bytes]:
@@ -154,13 +160,13 @@ async def once(
     measured: bool = True,
 ) -> float:
     """Seconds of CPU time that one walk takes."""
-    connection, nowhere = await walk(log, reads, native, measured=measured)
+    nowhere = await walk(log, reads, native, measured=measured)
     gc.collect()
     if profile is not None:
         profile.enable()
     begin = time.process_time()
     for data in reads[1:]:
-        connection.data_received(data)
+        nowhere.protocol.data_received(data)
     took = time.process_time() - begin
     if profile is not None:
         profile.disable()

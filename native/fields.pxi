@@ -55,7 +55,7 @@ cdef class Layout:
     cdef Py_ssize_t parser_proven, parser_counted
     cdef Py_ssize_t event_seq, event_name, event_data, event_block
     cdef Py_ssize_t pump_window, pump_cursor, pump_delivery, pump_wrote_at, pump_over
-    cdef Py_ssize_t connection_full, view_begun
+    cdef Py_ssize_t connection_full, connection_heard, view_begun
     cdef object event
     cdef object decode
     cdef object encode
@@ -120,6 +120,7 @@ cdef class Layout:
         self.pump_wrote_at = at("Pump", "_wrote_at")
         self.pump_over = at("Pump", "over")
         self.connection_full = at("StreamConnection", "full")
+        self.connection_heard = at("EngineConnection", "heard_at")
         self.view_begun = at("NativeView", "_begun")
         self.event = types["Event"]
         self.decode, self.encode = decode, encode

@@ -36,6 +36,9 @@ cdef class Intake:
     cdef Py_ssize_t line_max
     # How much of a chunk that is not whole this keeps.
     cdef readonly Py_ssize_t carry_max
+    # While it stands in for an engine's connection.
+    cdef object connection, now
+    cdef Py_ssize_t turn_bytes
 
     def __init__(self, Layout layout not None, live, writer, parser, hearing, memory, job):
         self.layout = layout
@@ -56,7 +59,41 @@ cdef class Intake:
         numbers move, where that is not None. Between them nothing is left over."""
         self.form, self.carry = Form(head, tail, moving, self.line_max), None
 
-    def take(self, bytes data not None, double at):
+    def stand_in(self, connection not None):
+        """See `Shortcut`."""
+        self.connection, self.now = connection, connection.clock
+        self.turn_bytes = connection.turn_bytes
+        return self
+
+    def data_received(self, bytes data not None):
+        """`EngineConnection.data_received`, in its place."""
+        cdef object connection = self.connection
+        cdef object at = self.now()
+        cdef bytes left
+        _set(connection, self.layout.connection_heard, at)
+        if PyBytes_GET_SIZE(data) >= self.turn_bytes:
+            connection.end_turn()
+        left = self.take(data, <double> at)
+        if left is not None:
+            connection.parse_on(left)
+
+    def eof_received(self):
+        """See asyncio.Protocol."""
+        return self.connection.eof_received()
+
+    def connection_lost(self, error):
+        """See asyncio.Protocol."""
+        self.connection.connection_lost(error)
+
+    def pause_writing(self):
+        """See asyncio.Protocol."""
+        self.connection.pause_writing()
+
+    def resume_writing(self):
+        """See asyncio.Protocol."""
+        self.connection.resume_writing()
+
+    cpdef bytes take(self, bytes data, double at):
         """Takes a read that came `at` (monotonic). Returns None when it did; else what is to
         be parsed: the read, and before it what was carried."""
         cdef bytes whole = data if self.carry is None else self.carry + data

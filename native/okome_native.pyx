@@ -33,7 +33,7 @@ cdef enum:
     SIZE_DIGITS_MAX = 6
 
 # As in stream_broker/native.py: raised where fields come to mean something else.
-FITS = 2
+FITS = 3
 
 cdef str TOKEN = "token"
 cdef str OPEN = "open"

@@ -16,6 +16,7 @@ import msgspec
 
 from stream_broker.backlog import Backlog, Share
 from stream_broker.connection import StreamConnection
+from stream_broker.engines.connection import EngineConnection
 from stream_broker.engines.openai import OpenAIParser
 from stream_broker.engines.stream import Intake
 from stream_broker.engines.template import decode_string
@@ -52,6 +53,7 @@ _TYPES = {
     "Event": Event,
     "Pump": Pump,
     "StreamConnection": StreamConnection,
+    "EngineConnection": EngineConnection,
     "NativeView": NativeView,
 }
 
@@ -60,7 +62,7 @@ MakeIntake = Callable[[OpenAIParser, Hearing | None], Intake | None]
 
 
 # What is told apart by it: a native part that was built for another form of these classes.
-_FITS = 2
+_FITS = 3
 
 _LOG = logging.getLogger(__name__)
 

@@ -49,6 +49,11 @@ class Shortcut(Protocol):
         parsed, this read and what it had kept of those before, and takes no more."""
         ...
 
+    def stand_in(self, connection: EngineConnection) -> asyncio.BaseProtocol:
+        """What is told of the reads that follow in the connection's place, until it gives what
+        is to be parsed to `parse_on`."""
+        ...
+
 
 class Owner(Protocol):
     """Who keeps connections between their exchanges."""
@@ -71,22 +76,23 @@ class EngineConnection(asyncio.Protocol):
     """Carries one exchange at a time.
 
     Attributes: `origin`, where it leads; `used`, requests sent so far; `heard_at`, when
-    the last byte came, or the request was sent, or reading was taken up again.
+    the last byte came, or the request was sent, or reading was taken up again, by `clock`;
+    `turn_bytes`, how long a read is that ends the connection's turn.
     """
 
     __slots__ = (
         "_answer",
-        "_clock",
         "_drain",
         "_exchange",
         "_held",
         "_loop",
         "_owner",
-        "_shortcut",
+        "_shortened",
         "_transport",
-        "_turn_bytes",
+        "clock",
         "heard_at",
         "origin",
+        "turn_bytes",
         "used",
     )
 
@@ -94,13 +100,13 @@ class EngineConnection(asyncio.Protocol):
         self, owner: Owner, origin: Origin, turn_bytes: int, clock: Callable[[], float]
     ) -> None:
         self._owner = owner
-        self._turn_bytes = turn_bytes
-        self._clock = clock
+        self.turn_bytes = turn_bytes
+        self.clock = clock
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._answer: HttpAnswer | None = None
         self._exchange: Exchange | None = None
-        self._shortcut: Shortcut | None = None
+        self._shortened = False
         self._drain: asyncio.TimerHandle | None = None
         self._held = False
         self.origin = origin
@@ -129,7 +135,7 @@ class EngineConnection(asyncio.Protocol):
         self._answer = HttpAnswer(headers)
         self._exchange = exchange
         self.used += 1
-        self.heard_at = self._clock()
+        self.heard_at = self.clock()
         if self._transport is not None:
             self._transport.write(request)
 
@@ -142,12 +148,13 @@ class EngineConnection(asyncio.Protocol):
     def go_on(self) -> None:
         """Reads again."""
         self._held = False
-        self.heard_at = self._clock()
+        self.heard_at = self.clock()
         self._read_on()
 
     def leave(self) -> None:
         """The exchange has all it wants; what is left of the body is read and dropped."""
-        self._exchange = self._shortcut = None
+        self._exchange = None
+        self._end_shortcut()
         if self._held:
             self.go_on()
         if self._answer is not None and not self._answer.complete:
@@ -155,13 +162,28 @@ class EngineConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes at once; an engine that is still generating takes it as a cancel."""
-        self._exchange = self._shortcut = None
+        self._exchange = None
+        self._end_shortcut()
         if self._transport is not None:
             self._transport.abort()
 
     def lose(self) -> None:
         """The engine is dead, although its machine keeps the connection open."""
         self._cut(complete=False)
+
+    # For a shortcut's stand-in, with its `heard_at`.
+
+    def end_turn(self) -> None:
+        """Lets the other connections read first: uvloop would drain this socket dry."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def parse_on(self, data: bytes) -> None:
+        """What was not taken, and all reads from here on, are parsed again."""
+        self._end_shortcut()
+        if self._answer is not None:
+            self._parse_read(self._answer, data)
 
     # For asyncio.
 
@@ -175,26 +197,17 @@ class EngineConnection(asyncio.Protocol):
         if answer is None:
             self.abort()
             return
-        self.heard_at = self._clock()
-        if len(data) >= self._turn_bytes:
-            self._end_turn()
-        shortcut = self._shortcut
-        if shortcut is not None:
-            left = shortcut.take(data, self.heard_at)
-            if left is None:
-                return
-            self._shortcut, data = None, left
-        carry_max = 0 if self._exchange is None else self._exchange.carry_max
-        if carry_max:
-            self._parse_up_to_a_chunk(answer, data, carry_max)
-        else:
-            self._parse(answer, data)
+        self.heard_at = self.clock()
+        if len(data) >= self.turn_bytes:
+            self.end_turn()
+        self._parse_read(answer, data)
 
     def eof_received(self) -> None:
         """The engine closed its side: the transport closes ours, `connection_lost` follows."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, in order or (`exc`) not."""
+        self._end_shortcut()
         self._transport = None
         self._owner.connection_gone(self)
         answer = self._answer
@@ -202,6 +215,13 @@ class EngineConnection(asyncio.Protocol):
             self._cut(complete=exc is None and answer.ends_with_close)
 
     # Private.
+
+    def _parse_read(self, answer: HttpAnswer, data: bytes) -> None:
+        carry_max = 0 if self._exchange is None else self._exchange.carry_max
+        if carry_max:
+            self._parse_up_to_a_chunk(answer, data, carry_max)
+        else:
+            self._parse(answer, data)
 
     def _parse(self, answer: HttpAnswer, data: bytes) -> None:
         body = answer.feed(data)
@@ -227,7 +247,7 @@ class EngineConnection(asyncio.Protocol):
         if self._answer is answer and self._exchange is not None:
             shortcut = self._exchange.shortcut()
             if shortcut is not None and (not rest or shortcut.take(rest, self.heard_at) is None):
-                self._shortcut = shortcut
+                self._begin_shortcut(shortcut)
                 return
         if rest and self._answer is answer:
             self._parse(answer, rest)
@@ -235,7 +255,7 @@ class EngineConnection(asyncio.Protocol):
     def _finish(self, answer: HttpAnswer) -> None:
         """The answer is whole: the connection is free again, or done for."""
         exchange, self._exchange, self._answer = self._exchange, None, None
-        self._shortcut = None
+        self._end_shortcut()
         self._stop_drain()
         if exchange is not None:
             exchange.end(answer.status, complete=True)
@@ -261,11 +281,17 @@ class EngineConnection(asyncio.Protocol):
             self._drain.cancel()
             self._drain = None
 
-    def _end_turn(self) -> None:
-        """Lets the other connections read first: uvloop would drain this socket dry."""
-        if self._transport is not None:
-            self._transport.pause_reading()
-            self._loop.call_soon(self._read_on)
+    def _begin_shortcut(self, shortcut: Shortcut) -> None:
+        # What was just parsed may have had the connection closed.
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.set_protocol(shortcut.stand_in(self))
+            self._shortened = True
+
+    def _end_shortcut(self) -> None:
+        if self._shortened:
+            self._shortened = False
+            if self._transport is not None:
+                self._transport.set_protocol(self)
 
     def _read_on(self) -> None:
         if not self._held and self._transport is not None:

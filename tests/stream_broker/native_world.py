@@ -68,6 +68,10 @@ class EngineSocket:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         self.calls.append("write")
@@ -218,6 +222,7 @@ class World:
         self.connection = EngineConnection(
             cast(Any, self), origin_of("http://127.0.0.1:1"), 8192, loop.time
         )
+        self.socket.protocol = self.connection
         self.connection.connection_made(cast(asyncio.BaseTransport, self.socket))
         self.stream.attach(self.connection)
         self.live.attach(self.stream)
@@ -237,7 +242,7 @@ class World:
     def hear(self, data: bytes) -> None:
         """A read of the engine's connection, unless that is closed or not read."""
         if not self.socket.is_closing():
-            self.connection.data_received(data)
+            self.socket.protocol.data_received(data)
 
     def store(self) -> None:
         """The log has all that it was given."""
