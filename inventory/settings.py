@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds, Meta(description="Seconds a job's record is kept after its end.")
     ] = 86_400.0
     idempotency_ttl: Annotated[
-        Seconds, Meta(description="Seconds an Idempotency-Key is remembered.")
+        Seconds, Meta(description="Seconds an Idempotency-Key is remembered; `record_ttl` at most.")
     ] = 86_400.0
     native: Annotated[
         Literal["on", "off"],

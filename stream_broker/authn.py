@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import cookie_parser
 
-from contracts.policy import API_KEY_PREFIX, SESSION_COOKIE, hash_key
+from contracts.policy import API_KEY_PREFIX, SCOPE_GENERATE, SESSION_COOKIE, hash_key
 from contracts.problems import ProblemError
 from contracts.tokens import TokenRefused, verify_token
 from stream_broker.policy import PolicyHolder
@@ -74,10 +74,17 @@ class Authenticator:
         self._policy = policy
         self._clock = clock
 
-    async def __call__(self, headers: Mapping[str, str], *, changes: bool = False) -> Principal:
-        """The caller. `changes`: the call alters something, so a cookie needs an Origin.
+    async def __call__(
+        self,
+        headers: Mapping[str, str],
+        *,
+        changes: bool = False,
+        scope: str | None = SCOPE_GENERATE,
+    ) -> Principal:
+        """The caller. `changes`: the call alters something, so a cookie needs an Origin;
+        `scope`: what its credential must allow.
 
-        Raises ProblemError `unauthenticated` or `origin_not_allowed`.
+        Raises ProblemError `unauthenticated`, `origin_not_allowed` or `scope_missing`.
         """
         credential = credential_of(headers)
         if credential is None:
@@ -87,6 +94,8 @@ class Authenticator:
         principal = await self.identify(credential.value)
         if principal is None:
             raise ProblemError("unauthenticated", "The credential is not known or has expired")
+        if scope is not None and scope not in principal.scopes:
+            raise ProblemError("scope_missing", f"The scope {scope} is needed")
         return principal
 
     async def identify(self, credential: str) -> Principal | None:

@@ -21,9 +21,22 @@ Stops = Annotated[list[Text], Meta(max_length=4)]
 
 
 class Part(msgspec.Struct):
-    """A part of a message's content: text, an image."""
+    """A part of a message's content: text, an image; what else there is only engines know."""
 
     type: str
+    text: str | None = None
+
+
+class Called(msgspec.Struct):
+    """The tool of a call."""
+
+    name: Text
+
+
+class Call(msgspec.Struct):
+    """A call of a tool that an assistant's message has made."""
+
+    function: Called
 
 
 class Message(msgspec.Struct):
@@ -35,7 +48,7 @@ class Message(msgspec.Struct):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
 
 
@@ -57,6 +70,22 @@ class OwnTool(msgspec.Struct):
     type: Literal["function"] = "function"
 
 
+class Format(msgspec.Struct):
+    """OpenAI's `response_format`, and vLLM's; the rest is the engine's to read."""
+
+    type: Literal["text", "json_object", "json_schema", "structural_tag"]
+
+
+class Choice(msgspec.Struct):
+    """A `tool_choice` of one tool."""
+
+    function: Called
+    type: Literal["function"] = "function"
+
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
 # A string names a tool of the policy.
 Tools = Annotated[list[ToolName | OwnTool], Meta(max_length=128)]
 
@@ -97,10 +126,17 @@ class CompletionBody(msgspec.Struct):
     stop: Text | Stops | None = None
     seed: int | None = None
     tools: Tools | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Choice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Format | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None = None
+    reasoning_effort: Annotated[str, Meta(min_length=1, max_length=16)] | None = None
     n: int | None = 1
     logprobs: bool | None = False
+    top_logprobs: int | None = None
+    user: str | None = None
     session_id: SessionId | None = None
     metadata: Any = None
 

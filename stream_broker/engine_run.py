@@ -262,7 +262,8 @@ def _with_reason(failure: Failure, reason: str | None) -> Failure:
     """The failure, and why no other engine goes on."""
     if reason is None:
         return failure
-    return Failure(failure.code, f"{failure.message} The answer cannot be continued: {reason}.")
+    message = f"{failure.message} The answer cannot be continued: {reason}."
+    return msgspec.structs.replace(failure, message=message)
 
 
 def call_of(head: JobHead) -> EngineCall:

@@ -34,7 +34,8 @@ def build_logs(options: Options, keys: KeySpace, metrics: BrokerMetrics) -> Logs
     lifetimes: dict[str, Any] = {
         "log_ttl": settings.log_ttl,
         "record_ttl": settings.record_ttl,
-        "claim_ttl": settings.idempotency_ttl,
+        # A key that outlived its job's record would make the job again under its id.
+        "claim_ttl": min(settings.idempotency_ttl, settings.record_ttl),
     }
     memory = MemoryLog(time.time, max_bytes=settings.memory_log_max, **lifetimes)
     writers: dict[str, Writer] = {"none": DirectWriter(memory)}

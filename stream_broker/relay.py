@@ -114,7 +114,7 @@ class Relay:
             elif isinstance(delta, Finish):
                 events.append(self._finish(delta))
             elif isinstance(delta, Failure):
-                events.extend(self.fail(delta.code, delta.message))
+                events.extend(self.fail(delta.code, delta.message, of_request=delta.of_request))
         return events
 
     def tool_result(self, call_id: str, *, ok: bool, content: str) -> list[Event]:
@@ -140,8 +140,8 @@ class Relay:
             return []
         return [self._event("notice", {"code": code, "message": message, **more})]
 
-    def fail(self, code: str, message: str) -> list[Event]:
-        """Ends the job as failed; `code` is one of `JOB_ERRORS`."""
+    def fail(self, code: str, message: str, *, of_request: bool = False) -> list[Event]:
+        """Ends the job as failed; `code` is one of `JOB_ERRORS`. `of_request`: see Failure."""
         if self.state != "open":
             return []
         self.state = "failed"
@@ -151,7 +151,7 @@ class Relay:
                 {
                     "code": code,
                     "message": message,
-                    "retryable": JOB_ERRORS[code],
+                    "retryable": JOB_ERRORS[code] and not of_request,
                     "usage": self.tally.close(None),
                 },
             )

@@ -15,12 +15,28 @@ import msgspec
 
 from contracts.grants import TOOLS_MAX, JobKind
 from contracts.problems import ProblemError
-from stream_broker.bodies import ChatBody, CompletionBody, JobBody, Message, OwnTool, SessionNamed
+from stream_broker.bodies import (
+    ChatBody,
+    CompletionBody,
+    JobBody,
+    Message,
+    OwnTool,
+    Part,
+    SessionNamed,
+)
 
 T = TypeVar("T")
 
 METADATA_MAX = 4096
+# Levels of objects and lists. What is taken here is written and read again by others, each of
+# which has a bound to how deep it goes, and none of them this low.
+DEPTH_MAX = 64
 KEY_MAX = 255
+# Members of a chat completion that go to the engine as they came.
+_PASSED_ON = (
+    "tool_choice", "parallel_tool_calls", "response_format", "frequency_penalty",
+    "presence_penalty", "logit_bias", "reasoning_effort",
+)  # fmt: skip
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +84,21 @@ def decode_object(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ProblemError("invalid_json", f"The body is not JSON: {error}") from error
     if not isinstance(decoded, dict):
-        raise ProblemError("invalid_request", "The body must be a JSON object")
+        raise ProblemError("invalid_request", "The body must be a JSON object", field="body")
+    if deeper_than(DEPTH_MAX, decoded):
+        raise ProblemError("invalid_request", f"At most {DEPTH_MAX} levels", field="body")
     return decoded
+
+
+def deeper_than(most: int, decoded: dict[str, Any]) -> bool:
+    """Has it more levels of objects and lists than that?"""
+    level: list[Any] = [decoded]
+    for _ in range(most):
+        parts = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for part in parts for child in part if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def check(decoded: dict[str, Any], shape: type[T]) -> T:
@@ -78,11 +107,9 @@ def check(decoded: dict[str, Any], shape: type[T]) -> T:
         return msgspec.convert(decoded, shape)
     except msgspec.ValidationError as error:
         expected, _, path = str(error).partition(" - at ")
-        raise ProblemError(
-            "invalid_request",
-            expected,
-            field=path.strip("`").removeprefix("$.") or _missing(expected),
-        ) from error
+        # A member whose name is wrong is told of by the object that it is in.
+        path = path.removeprefix("`key` in ").strip("`").removeprefix("$.")
+        raise ProblemError("invalid_request", expected, field=path or _missing(expected)) from error
 
 
 def _missing(message: str) -> str | None:
@@ -93,10 +120,15 @@ def _missing(message: str) -> str | None:
 def _check_contents(messages: Sequence[Message]) -> None:
     """Raises ProblemError for a message that says nothing, which an engine would refuse."""
     for place, message in enumerate(messages):
-        if message.content is None and message.role != "assistant":
-            raise ProblemError(
-                "invalid_request", "Expected text or parts", field=f"messages[{place}].content"
-            )
+        field = f"messages[{place}].content"
+        calls = message.role == "assistant" and message.tool_calls
+        if message.content is None and not calls:
+            raise ProblemError("invalid_request", "Expected text or parts", field=field)
+        for number, part in enumerate(message.content or ()):
+            if isinstance(part, Part) and part.type == "text" and part.text is None:
+                raise ProblemError(
+                    "invalid_request", "Expected a string", field=f"{field}[{number}].text"
+                )
 
 
 def job_spec(body: dict[str, Any], max_tokens: int, kind: JobKind = "job") -> JobSpec:
@@ -129,8 +161,10 @@ def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
     _check_contents(ask.messages)
     if ask.n not in (None, 1):
         raise ProblemError("invalid_request", "Only n = 1 is offered", field="n")
-    if ask.logprobs:
+    if ask.logprobs or ask.top_logprobs:
         raise ProblemError("invalid_request", "logprobs are not offered", field="logprobs")
+    if ask.tool_choice not in (None, "none", "auto") and not ask.tools:
+        raise ProblemError("invalid_request", "There are no tools", field="tool_choice")
     wanted, field = ask.max_completion_tokens, "max_completion_tokens"
     if wanted is None:
         wanted, field = ask.max_tokens, "max_tokens"
@@ -141,8 +175,7 @@ def completion_spec(body: dict[str, Any], max_tokens: int) -> JobSpec:
         sampling=_sampling(
             ask,
             tools=_own(body.get("tools")),
-            tool_choice=ask.tool_choice,
-            response_format=ask.response_format,
+            **{name: body.get(name) for name in _PASSED_ON},
         ),
         server_tools=_named(ask.tools),
         body_hash=body_hash(body),

@@ -24,7 +24,12 @@ class EngineCall(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    reasoning_effort: str | None = None
     prefix: str = ""
     traceparent: str | None = None
 

@@ -79,7 +79,12 @@ class OpenAIDialect:
             "seed": call.seed,
             "tools": call.tools or None,
             "tool_choice": call.tool_choice,
+            "parallel_tool_calls": call.parallel_tool_calls,
             "response_format": call.response_format,
+            "frequency_penalty": call.frequency_penalty,
+            "presence_penalty": call.presence_penalty,
+            "logit_bias": call.logit_bias,
+            "reasoning_effort": call.reasoning_effort,
         }
         body |= {name: value for name, value in optional.items() if value is not None}
         if call.prefix:

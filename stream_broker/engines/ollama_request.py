@@ -15,7 +15,8 @@ def chat_body(call: EngineCall) -> dict[str, Any]:
     `truncate: false` makes a prompt that does not fit an error, as with every other
     engine, where Ollama by itself drops the oldest messages without a word. `keep_alive`
     and `think` are left to the server's own settings. Ollama knows no `tool_choice`:
-    "none" leaves the tools out, anything else leaves the choice to the model.
+    "none" leaves the tools out, anything else leaves the choice to the model; nor does it
+    know `parallel_tool_calls`, `logit_bias` and `reasoning_effort`.
     """
     options = {
         "num_predict": call.max_tokens,
@@ -23,6 +24,8 @@ def chat_body(call: EngineCall) -> dict[str, Any]:
         "top_p": call.top_p,
         "stop": list(call.stop) or None,
         "seed": call.seed,
+        "frequency_penalty": call.frequency_penalty,
+        "presence_penalty": call.presence_penalty,
     }
     body: dict[str, Any] = {
         "model": call.model,

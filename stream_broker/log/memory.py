@@ -160,6 +160,7 @@ class MemoryLog:
 
     async def claim(self, key: str, claim: Claim, stale_before: float) -> Claim:
         """First come, first served; see EventLog."""
+        self.expire()
         standing = self._claims.get(key)
         if standing is None:
             self._claims[key] = claim

@@ -24,7 +24,7 @@ from stream_broker.record import JobState
 from stream_broker.requests import completion_spec, idempotency_key
 from stream_broker.resuming import watched
 from stream_broker.routes.answers import json_response
-from stream_broker.routes.reading import cursor_of, read_object
+from stream_broker.routes.reading import cursor_of, read_object, wants_events
 from stream_broker.serving import EventStream
 from stream_broker.views.openai import OpenAIView, completion, error_object
 from stream_broker.watch import Watch
@@ -55,13 +55,15 @@ def openai_routes(context: Context) -> list[Route]:
     async def resume(request: Request) -> Response | ASGIApp:
         principal = await context.authenticate(request.headers)
         job_id = request.path_params["job_id"]
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if wants_events(request):
             context.viewers.check_room()
             return await _stream(context, principal, job_id, cursor_of(request))
         state = await context.directory.state(job_id, principal.user_id)
         if state.end_name is None:
             raise ProblemError(
-                "invalid_request", "The completion is not finished; ask for text/event-stream"
+                "invalid_request",
+                "The completion is not finished; ask for text/event-stream",
+                field="Accept",
             )
 
         async def find(at: int) -> Watch:
@@ -70,13 +72,13 @@ def openai_routes(context: Context) -> list[Route]:
         return await _collected(context, state, Gathering(await find(0), find))
 
     async def models(request: Request) -> Response:
-        principal = await context.authenticate(request.headers)
+        principal = await context.authenticate(request.headers, scope=None)
         names = offered(context.policy.snapshot, principal.tier)
         data = [_model_object(name, model) for name, model in names.items()]
         return json_response({"object": "list", "data": data})
 
     async def model(request: Request) -> Response:
-        principal = await context.authenticate(request.headers)
+        principal = await context.authenticate(request.headers, scope=None)
         name = request.path_params["model"]
         found = offered(context.policy.snapshot, principal.tier).get(name)
         if found is None:
@@ -158,6 +160,9 @@ async def _collected(context: Context, state: JobState, gathering: Gathering) ->
         state = msgspec.structs.replace(state, end=last.body())
         return json_response(completion(state, events), 200, headers)
     told = error_object(last)
+    if told["code"] == "engine_error" and told["type"] == "invalid_request_error":
+        # The engine's word for it: the same request would be refused again.
+        return json_response({"error": told}, 400, headers)
     status = _STATUS_OF_ERROR.get(told["code"], 499 if last.name == "job_cancelled" else 502)
     if status == 503:
         headers["Retry-After"] = "1"

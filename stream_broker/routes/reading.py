@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +20,8 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if media.lower() != "application/json" and not media.lower().endswith("+json"):
         raise ProblemError("unsupported_media_type", "Send application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError("unsupported_media_type", "Send it without a Content-Encoding")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -29,8 +32,17 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
             if len(body) > limit:
                 raise _too_large(limit)
     except ClientDisconnect as error:
-        raise ProblemError("invalid_request", "The body was cut off") from error
+        raise ProblemError("invalid_request", "The body was cut off", field="body") from error
     return decode_object(bytes(body))
+
+
+def wants_events(request: Request) -> bool:
+    """Does `Accept` ask for an event stream (RFC 9110, section 12.5.1)?"""
+    for asked in ",".join(request.headers.getlist("accept")).split(","):
+        kind, *parameters = (part.strip().lower() for part in asked.split(";"))
+        if kind == "text/event-stream":
+            return not any(re.fullmatch(r"q=0(\.0*)?", one) for one in parameters)
+    return False
 
 
 def cursor_of(request: Request) -> int:

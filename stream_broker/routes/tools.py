@@ -18,7 +18,7 @@ def tool_routes(context: Context) -> list[Route]:
     """The route of this file."""
 
     async def tools(request: Request) -> Response:
-        principal = await context.authenticate(request.headers)
+        principal = await context.authenticate(request.headers, scope=None)
         data = tools_for(context.policy.snapshot, principal.tier)
         return json_response({"object": "list", "data": data})
 

@@ -21,7 +21,13 @@ from stream_broker.connection import EXTENSION, LINGER_S, SocketConnection
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.multiplex import Multiplex
-from stream_broker.requests import idempotency_key, job_spec, whole_number
+from stream_broker.requests import (
+    DEPTH_MAX,
+    deeper_than,
+    idempotency_key,
+    job_spec,
+    whole_number,
+)
 from stream_broker.resuming import watched
 from stream_broker.routes.answers import problem_response
 from stream_broker.tasks import end
@@ -134,10 +140,18 @@ class Connection:
         told: dict[str, Any] = {}
         try:
             if text is None:
-                raise ProblemError("invalid_request", "Messages are text, not binary")
+                raise ProblemError(
+                    "invalid_request", "Messages are text, not binary", field="message"
+                )
             decoded = msgspec.json.decode(text)
             if not isinstance(decoded, dict):
-                raise ProblemError("invalid_request", "A message must be a JSON object")
+                raise ProblemError(
+                    "invalid_request", "A message must be a JSON object", field="message"
+                )
+            if deeper_than(DEPTH_MAX, decoded):
+                raise ProblemError(
+                    "invalid_request", f"At most {DEPTH_MAX} levels", field="message"
+                )
             told = _names(decoded)
             match decoded.get("op"):
                 case "create":

@@ -99,6 +99,27 @@ async def test_openai_paths_answer_in_that_api_s_shape(
     )
 
 
+async def test_what_only_the_engine_can_refuse_is_no_fault_of_the_engine(
+    cluster: Cluster, http: httpx.AsyncClient
+) -> None:
+    strange = [{"role": "user", "content": [{"type": "bogus"}]}]
+    body = {"model": MODEL, "messages": strange}
+    answer = await http.post(f"{cluster.url}/v1/chat/completions", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert error["code"] == "engine_error"
+
+    job = (await http.post(f"{cluster.url}/v1/jobs", json=body)).json()["job_id"]
+
+    async def failed() -> dict[str, Any] | None:
+        told = (await http.get(f"{cluster.url}/v1/jobs/{job}")).json()
+        return told["error"] if told["status"] == "failed" else None
+
+    told = await eventually_async(failed)
+    assert told is not None
+    assert (told["code"], told["retryable"]) == ("engine_error", False)
+
+
 async def test_without_a_credential_or_with_a_wrong_one(cluster: Cluster) -> None:
     async with httpx.AsyncClient(trust_env=False) as stranger:
         for headers in ({}, {"Authorization": "Bearer ok_wrong"}, {"Cookie": "okome_session=x.y"}):

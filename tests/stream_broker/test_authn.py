@@ -85,7 +85,7 @@ async def test_a_credential_that_does_not_count(door: Door, credential: str) -> 
 
 
 async def test_a_key_ends_when_it_says(door: Door) -> None:
-    entry = KeyEntry(user_id=USER, tier="free", scopes=[], expires_at=NOW + 10)
+    entry = KeyEntry(user_id=USER, tier="free", scopes=["generate"], expires_at=NOW + 10)
     door.control.snapshot = policy(version="2", key_hashes={hash_key(API_KEY): entry})
     await door.policy.refresh()
     assert await door.authenticate(bearer(API_KEY))
@@ -93,8 +93,19 @@ async def test_a_key_ends_when_it_says(door: Door) -> None:
     assert await door.refusal(bearer(API_KEY)) == "unauthenticated"
 
 
+async def test_a_key_for_keys_reads_no_job(door: Door) -> None:
+    entry = KeyEntry(user_id=USER, tier="free", scopes=["keys"])
+    door.control.snapshot = policy(
+        version="2", key_hashes={hash_key(API_KEY): entry}, public_keys=SIGNER.jwks
+    )
+    await door.policy.refresh()
+    assert await door.refusal(bearer(API_KEY)) == "scope_missing"
+    assert await door.refusal(bearer(session(scopes=["keys"]))) == "scope_missing"
+    assert (await door.authenticate(bearer(API_KEY), scope=None)).scopes == ("keys",)
+
+
 async def test_a_key_made_a_moment_ago_is_asked_for(door: Door) -> None:
-    entry = KeyEntry(user_id="new", tier="free", scopes=[])
+    entry = KeyEntry(user_id="new", tier="free", scopes=["generate"])
     door.control.snapshot = policy(version="2", key_hashes={hash_key("ok_new"): entry})
     door.monotonic.now = 1.0
     assert (await door.authenticate(bearer("ok_new"))).user_id == "new"

@@ -212,6 +212,12 @@ def test_a_failure_says_whether_to_try_again(code: str) -> None:
     assert body["usage"]["completion_tokens"] == 0
 
 
+def test_what_an_engine_refuses_of_a_request_it_would_refuse_again() -> None:
+    for of_request in (False, True):
+        (event,) = relay().take([Failure("engine_error", "no", of_request=of_request)], NOW)
+        assert event.body()["retryable"] is not of_request
+
+
 def test_a_job_may_be_cancelled_before_its_first_token() -> None:
     (event,) = relay().cancel("deadline")
     assert (event.seq, event.body()["reason"]) == (1, "deadline")

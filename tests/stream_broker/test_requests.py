@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.problems import ProblemError
 from stream_broker.requests import (
+    DEPTH_MAX,
     body_hash,
     chat_spec,
     completion_spec,
@@ -57,6 +58,20 @@ def test_a_prompt_is_one_message_of_the_user() -> None:
         ({"messages": [*ASK["messages"], {"role": "user"}]}, "messages[1].content"),
         ({"messages": [{"role": "tool", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "messages[0].content[0].text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+            "messages[0].content[0].text",
+        ),
+        ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{}]}]},
+            "messages[0].tool_calls[0]",
+        ),
         ({"tools": [{}]}, "tools[0]"),
         ({"tools": ["time", {"type": "function", "function": {}}]}, "tools[1].function"),
         ({"tools": [{"type": "retrieval", "function": {"name": "f"}}]}, "tools[0].type"),
@@ -69,8 +84,62 @@ def test_what_an_engine_would_refuse_is_refused_by_its_field(
 
 
 def test_an_assistant_may_call_tools_and_say_nothing() -> None:
-    said = {"role": "assistant", "tool_calls": [{"id": "c1"}]}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "tool_calls": [call]}
     assert completion_spec(ASK | {"messages": [said]}, MOST).messages == [said]
+
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+PASSED_ON = {
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "parallel_tool_calls": False,
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {}}},
+    "frequency_penalty": -2,
+    "presence_penalty": 0.5,
+    "logit_bias": {"17": -100},
+    "reasoning_effort": "low",
+}
+
+
+def test_what_a_completion_says_of_sampling_goes_to_the_engine_as_it_came() -> None:
+    spec = completion_spec(ASK | {"tools": [TOOL], "user": "u", "top_logprobs": 0} | PASSED_ON, 9)
+    assert spec.sampling == {"tools": [TOOL]} | PASSED_ON
+    assert completion_spec(ASK | dict.fromkeys(PASSED_ON), 9).sampling == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"frequency_penalty": -3}, "frequency_penalty"),
+        ({"presence_penalty": "x"}, "presence_penalty"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"),
+        ({"response_format": {"type": "bogus"}}, "response_format.type"),
+        ({"tool_choice": "any"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"top_logprobs": 2}, "logprobs"),
+        ({"user": 5}, "user"),
+    ],
+)
+def test_what_a_completion_may_not_say_of_sampling(more: dict[str, Any], field: str) -> None:
+    code, named = refused(ASK | more, completion_spec)
+    assert code == "invalid_request"
+    assert named is not None
+    assert named.startswith(field)
+
+
+def nested(levels: int) -> bytes:
+    """A body of so many levels."""
+    return b'{"a":' * (levels - 1) + b"[]" + b"}" * (levels - 1)
+
+
+def test_a_body_is_an_object_of_few_levels() -> None:
+    assert decode_object(nested(DEPTH_MAX))
+    for body in (nested(DEPTH_MAX + 1), nested(900), b"[]", b"null", b"1"):
+        with pytest.raises(ProblemError) as caught:
+            decode_object(body)
+        assert (caught.value.code, caught.value.field) == ("invalid_request", "body")
 
 
 @pytest.mark.parametrize("shape", [job_spec, completion_spec])

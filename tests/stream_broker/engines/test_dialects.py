@@ -56,6 +56,11 @@ def test_openai_is_asked_for_all_that_the_call_says() -> None:
         "tools": TOOLS,
         "tool_choice": "auto",
         "response_format": {"type": "json_object"},
+        "parallel_tool_calls": False,
+        "frequency_penalty": 0.0,
+        "presence_penalty": -1.0,
+        "logit_bias": {"17": -100.0},
+        "reasoning_effort": "low",
     }
     body = body_of(dialect_for("vllm").request(call(**{**said, "stop": ("x",)})))
     assert said.items() <= body.items()
@@ -86,6 +91,12 @@ def test_ollama_is_asked_in_its_own_words() -> None:
         "options": {"num_predict": 5, "temperature": 0.0, "top_p": 0.5, "stop": ["x"], "seed": 0},
         "tools": TOOLS,
     }
+
+
+def test_ollama_has_penalties() -> None:
+    asked = call(frequency_penalty=0.5, presence_penalty=-1.0)
+    options = body_of(dialect_for("ollama").request(asked))["options"]
+    assert options == {"num_predict": 5, "frequency_penalty": 0.5, "presence_penalty": -1.0}
 
 
 def test_ollama_has_formats_and_no_tool_choice() -> None:

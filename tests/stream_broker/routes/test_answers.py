@@ -8,9 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
 
+from stream_broker.routes.reading import wants_events
 from tests.conformance.targets import served
 from tests.proof.twin import Twin, cluster_without_log
+from tests.stream_broker.building import API_KEY
 
 
 @asynccontextmanager
@@ -44,3 +47,27 @@ async def test_nobody_is_sent_to_another_url(tmp_path: Path) -> None:
     async with asked(tmp_path) as http:
         answer = await http.get("/v1/jobs/")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate"])
+async def test_a_body_that_is_encoded_is_refused(tmp_path: Path, encoding: str) -> None:
+    headers = {"Authorization": f"Bearer {API_KEY}", "Content-Encoding": encoding}
+    async with asked(tmp_path) as http:
+        answer = await http.post("/v1/jobs", json={"model": "m"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("accept", "events"),
+    [
+        ("text/event-stream", True),
+        ("application/json, TEXT/Event-Stream;q=0.5", True),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream; q=0.0", False),
+        ("application/json", False),
+        ("x-text/event-stream", False),
+    ],
+)
+def test_an_event_stream_is_for_who_asks_for_it(accept: str, events: bool) -> None:
+    scope = {"type": "http", "headers": [(b"accept", accept.encode())]}
+    assert wants_events(Request(scope)) is events
