@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from okome.doctor import Finding, examine
+from stream_broker import native
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
-FITS = "FITS = 2\ndef Layout(*_, **__): pass\nIntake = Outlet = None\n"
+NAMED = f"FITS = {native._FITS}\nIntake = Outlet = None\n"
+FITS = f"{NAMED}def Layout(*_, **__): pass\n"
 
 
 @pytest.fixture(name="place")
@@ -53,7 +55,7 @@ def test_none(place: Path) -> None:
             "undefined symbol: _Py_x (scripts/install",
         ),
         (f"{FITS}def Layout(types, **_): types['Relay'].gone\n", "has no attribute 'gone'"),
-        ("FITS = 2\nIntake = Outlet = None\n", "has no attribute 'Layout'"),
+        (NAMED, "has no attribute 'Layout'"),
         ("FITS = 0\n", "Misfit: it fits 0"),
     ],
 )
