@@ -22,7 +22,9 @@ GIVE_UP_AFTER = 3
 # cluster, when it is ended as a whole, gives them this long.
 STOP_GRACE = 3.0
 START_TIMEOUT = 30.0
-ENGINES_KNOWN_TIMEOUT = 5.0
+ALL_SEEN_TIMEOUT = 5.0
+# Those who look after others, and the others.
+_SEEN = ("core_gpu", "control", "ingress", "stream")
 
 
 class Supervisor:
@@ -70,7 +72,7 @@ class Supervisor:
             if known := failures.subgroup(OkomeError):
                 raise OkomeError(str(known.exceptions[0])) from failures
             raise
-        await self._engines_known()
+        await self._all_seen()
 
     async def status(self) -> list[dict[str, Any]]:
         """One entry per process, with its health as it is now."""
@@ -92,8 +94,8 @@ class Supervisor:
                 )
             child.start()
         await asyncio.gather(*(self._wait_ready(child, START_TIMEOUT) for child in children))
-        if any(child.spec.role in ("core_gpu", "control") for child in children):
-            await self._engines_known()
+        if any(child.spec.role in _SEEN for child in children):
+            await self._all_seen()
 
     async def drain(self, target: str) -> None:
         """Drains the brokers of a node; they are held down once they have ended.
@@ -138,17 +140,21 @@ class Supervisor:
         await self._wait_ready(child, timeout)
         self._report(f"{spec.name} ({spec.role}) ready after {time.monotonic() - began:.1f} s")
 
-    async def _engines_known(self) -> None:
-        """Waits until the control plane has seen the engines up: it looks twice a second.
+    async def _all_seen(self) -> None:
+        """Waits until who looks after others has seen them: the control plane its engines, the
+        ingress a broker. Both look twice a second, and the ingress, which takes all for up
+        until it has looked, has been ready since.
 
         Not for long: an engine that is down is nobody's reason to withhold the rest.
         """
-        control = next((spec for spec in self._plan if spec.role == "control"), None)
-        deadline = time.monotonic() + ENGINES_KNOWN_TIMEOUT
-        while control is not None and time.monotonic() < deadline:
-            if await self._prober.ask(f"{control.ready_url}?engines=up") is None:
-                return
-            await asyncio.sleep(0.1)
+        urls = [f"{spec.ready_url}?engines=up" for spec in self._plan if spec.role == "control"]
+        urls += [spec.ready_url for spec in self._plan if spec.role == "ingress"]
+        deadline = time.monotonic() + ALL_SEEN_TIMEOUT
+        for url in urls:
+            while time.monotonic() < deadline:
+                if await self._prober.ask(url) is None:
+                    break
+                await asyncio.sleep(0.1)
 
     async def _wait_ready(self, child: Child, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -50,6 +51,35 @@ async def test_up_returns_when_everything_is_ready(make: Make, make_spec: MakeSp
         assert node["healthy"]
         assert node["state"] == "up"
         os.kill(node["pid"], 0)
+
+
+# Is ready at its first look, as an ingress that has not looked at its brokers yet, then for three
+# looks not, and then for good.
+UNSURE = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Handler.asked += 1
+        with open(sys.argv[3], "w") as file: file.write(str(Handler.asked))
+        self.send_response(503 if 2 <= Handler.asked <= 4 else 200)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+    def log_message(self, *args): pass
+http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"""
+
+
+async def test_an_ingress_that_was_ready_too_soon_is_asked_again(
+    make: Make, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    ingress = make_spec("door", 1, code=UNSURE, role="ingress")
+    argv = (*ingress.argv[:-1], str(tmp_path / "asked"))
+    supervisor = make(dataclasses.replace(ingress, argv=argv), make_spec("one", 2))
+
+    await supervisor.up(10)
+
+    assert int((tmp_path / "asked").read_text()) >= 5
 
 
 async def test_a_killed_process_is_back_within_two_seconds(make: Make, make_spec: MakeSpec) -> None:
