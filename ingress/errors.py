@@ -11,20 +11,18 @@ import msgspec
 from contracts.problems import OPENAI_PATHS, PROBLEM_MEDIA_TYPE, ProblemError, openai_error
 
 # HAProxy's status -> the problem it is told as: of a request that was not understood, ...
-_UNREAD: Final[dict[int, ProblemError]] = {
+UNREAD: Final[dict[int, ProblemError]] = {
     400: ProblemError("invalid_request", "The request cannot be read as HTTP."),
     408: ProblemError("request_timeout", "The request did not arrive in time."),
     413: ProblemError("payload_too_large", "The request is larger than the ingress takes."),
 }
 # ... and of one whose path is known.
-_UNSERVED: Final[dict[int, ProblemError]] = {
+UNSERVED: Final[dict[int, ProblemError]] = {
     500: ProblemError("internal", "The ingress could not handle the request."),
     502: ProblemError("broker_lost", "The broker went away before it answered; try again."),
     503: ProblemError("overloaded", "No broker can take this now; try again."),
     504: ProblemError("broker_timeout", "The broker did not answer in time."),
 }
-
-PUBLIC: Final = _UNREAD | _UNSERVED
 
 _AWAY = ProblemError(
     "control_plane_unavailable", "The control plane is away; chats that run go on.", retry_after=2
@@ -41,8 +39,8 @@ _JSON = "application/json"
 def of_all() -> list[str]:
     """The `http-error` lines of the section `defaults`. Those that depend on the path find in
     variables what the lines of `shapes` have put there."""
-    lines = [_error(status, _word(_encoded(p.body())), p) for status, p in _UNREAD.items()]
-    for status, problem in _UNSERVED.items():
+    lines = [_error(status, _word(_encoded(p.body())), p) for status, p in UNREAD.items()]
+    for status, problem in UNSERVED.items():
         told = f"%[var({_variable(status)},{_quoted(_encoded(problem.body()))})]"
         lines.append(_error(status, _word(told), problem, "lf-string"))
     return lines
@@ -55,14 +53,14 @@ def of_control() -> list[str]:
 
 def shapes() -> list[str]:
     """Lines of the public frontend, after `txn.path` is set: which shape errors are to have."""
-    statuses = " ".join(map(str, _UNSERVED))
+    statuses = " ".join(map(str, UNSERVED))
     return [
         f"acl {_OPENAI} var(txn.path) -m beg {' '.join(OPENAI_PATHS)}",
         "# What HAProxy makes up by itself is chosen by its status alone.",
         *(
             f"http-request set-var({_variable(status)}) "
             f"{_word(f'str({_quoted(_encoded(_openai(problem)))})')} if {_OPENAI}"
-            for status, problem in _UNSERVED.items()
+            for status, problem in UNSERVED.items()
         ),
         f"http-after-response set-header Content-Type {_JSON} if {{ status {statuses} }} "
         f"{{ var({_variable(503)}) -m found }} "

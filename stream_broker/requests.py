@@ -77,20 +77,21 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
         return sum(len(str(m.get("content") or "")) // 4 + 4 for m in self.messages)
 
 
-def decode_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`. Raises ProblemError `invalid_json` or `invalid_request`."""
+def decode_object(body: bytes | str, called: str = "body") -> dict[str, Any]:
+    """The JSON object in `body`, which clients know as `called`. Raises ProblemError
+    `invalid_json` or `invalid_request`."""
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ProblemError("invalid_json", f"The body is not JSON: {error}") from error
+        raise ProblemError("invalid_json", f"The {called} is not JSON: {error}") from error
     if not isinstance(decoded, dict):
-        raise ProblemError("invalid_request", "The body must be a JSON object", field="body")
-    if deeper_than(DEPTH_MAX, decoded):
-        raise ProblemError("invalid_request", f"At most {DEPTH_MAX} levels", field="body")
+        raise ProblemError("invalid_request", f"The {called} must be a JSON object", field=called)
+    if _deeper_than(DEPTH_MAX, decoded):
+        raise ProblemError("invalid_request", f"At most {DEPTH_MAX} levels", field=called)
     return decoded
 
 
-def deeper_than(most: int, decoded: dict[str, Any]) -> bool:
+def _deeper_than(most: int, decoded: dict[str, Any]) -> bool:
     """Has it more levels of objects and lists than that?"""
     level: list[Any] = [decoded]
     for _ in range(most):

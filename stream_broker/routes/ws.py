@@ -21,13 +21,7 @@ from stream_broker.connection import EXTENSION, LINGER_S, SocketConnection
 from stream_broker.context import Context
 from stream_broker.log.base import LogUnavailable
 from stream_broker.multiplex import Multiplex
-from stream_broker.requests import (
-    DEPTH_MAX,
-    deeper_than,
-    idempotency_key,
-    job_spec,
-    whole_number,
-)
+from stream_broker.requests import decode_object, idempotency_key, job_spec, whole_number
 from stream_broker.resuming import watched
 from stream_broker.routes.answers import problem_response
 from stream_broker.tasks import end
@@ -143,15 +137,7 @@ class Connection:
                 raise ProblemError(
                     "invalid_request", "Messages are text, not binary", field="message"
                 )
-            decoded = msgspec.json.decode(text)
-            if not isinstance(decoded, dict):
-                raise ProblemError(
-                    "invalid_request", "A message must be a JSON object", field="message"
-                )
-            if deeper_than(DEPTH_MAX, decoded):
-                raise ProblemError(
-                    "invalid_request", f"At most {DEPTH_MAX} levels", field="message"
-                )
+            decoded = decode_object(text, "message")
             told = _names(decoded)
             match decoded.get("op"):
                 case "create":
@@ -175,9 +161,6 @@ class Connection:
         except LogUnavailable:
             problem = ProblemError("log_unavailable", "The event log does not answer")
             await self._reply(event="error", **told, data=problem.body())
-        except (msgspec.DecodeError, RecursionError):
-            problem = ProblemError("invalid_json", "The message is not JSON")
-            await self._reply(event="error", data=problem.body())
         except ProblemError as problem:
             await self._reply(event="error", **told, data=problem.body())
 
