@@ -24,6 +24,7 @@ class Asks:
         self.closed = False
         self._under_way = 0
         self._none = asyncio.Event()
+        self._none.set()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
@@ -31,6 +32,7 @@ class Asks:
         if self.closed:
             raise LogUnavailable("the log is closed here")
         self._under_way += 1
+        self._none.clear()
         try:
             yield
         finally:
@@ -39,14 +41,15 @@ class Asks:
                 self._none.set()
 
     async def close(self, clients: Iterable[Any]) -> None:
-        """Closes the clients, and again what those have opened meanwhile who were asking."""
+        """Closes the clients, and again what those have opened meanwhile who were asking, also
+        those who have ended before the last of the clients was closed."""
         self.closed = True
         clients = list(clients)
+        asked = self._under_way > 0
         for client in clients:
             await client.aclose()
-        if not self._under_way:
+        if not asked:
             return
-        self._none.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_S):
                 await self._none.wait()

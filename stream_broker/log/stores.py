@@ -232,6 +232,7 @@ class ClusterStores:
 
     async def aclose(self) -> None:
         """See Stores."""
+        self._asks.closed = True  # so that nobody looks for a home again
         await self.topology.aclose()
         await self._asks.close(self._clients.values())
 

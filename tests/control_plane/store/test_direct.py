@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from typing import Any
 
@@ -47,32 +47,40 @@ async def ask(database: Database, query: Query[Any], *, durable: bool = False) -
     return await database.run(partial(run_query, query=query), durable=durable, alone=lambda: query)
 
 
+async def then_idle(database: Database, doing: Awaitable[Any]) -> Any:
+    """What the thread answers, once it has let go: it tells before it does so, and what is
+    asked in between is its work too."""
+    answer = await doing
+    eventually(lambda: not database._worker._busy)
+    return answer
+
+
 async def test_what_the_server_has_prepared_is_answered_in_the_loop(database: Database) -> None:
     query = Query(LENGTH, {"names": ["ab", "c"]}, where)
-    assert await ask(database, query) is False  # the thread prepares it
+    assert await then_idle(database, ask(database, query)) is False  # the thread prepares it
     assert await ask(database, query) is True
-    await database.run(add)
+    await then_idle(database, database.run(add))
     assert await ask(database, query) is True
     assert await ask(database, Query(LENGTH, query.rows, names)) == ["3"]
 
 
 async def test_it_is_kept_for_good_where_that_is_asked(database: Database) -> None:
     statement = ADD.replace("RETURNING name", "RETURNING pg_current_wal_insert_lsn()")
-    await ask(database, Query(statement, {"names": ["a"]}, names))
+    await then_idle(database, ask(database, Query(statement, {"names": ["a"]}, names)))
     (lsn,) = await ask(database, Query(statement, {"names": ["b"]}, names), durable=True)
     flushed = text("SELECT pg_current_wal_flush_lsn() >= CAST(:lsn AS pg_lsn)")
     assert await database.run(lambda c: c.scalar(flushed, {"lsn": lsn})) is True
 
 
 async def test_more_than_the_socket_takes_at_once_arrives(database: Database) -> None:
-    await ask(database, Query(LENGTH, {"names": []}, names))
+    await then_idle(database, ask(database, Query(LENGTH, {"names": []}, names)))
     many = ["x" * 1000] * 8000
     assert await ask(database, Query(LENGTH, {"names": many}, names)) == ["8000000"]
     assert await ask(database, Query(LENGTH, {"names": many}, where)) is True
 
 
 async def test_what_the_server_refuses_is_told_and_the_next_is_answered(database: Database) -> None:
-    assert await ask(database, Query(ADD, {"names": ["a"]}, names)) == ["a"]
+    assert await then_idle(database, ask(database, Query(ADD, {"names": ["a"]}, names))) == ["a"]
     for _ in range(2):
         with pytest.raises(IntegrityError):
             await ask(database, Query(ADD, {"names": ["a"]}, names))
@@ -84,14 +92,14 @@ async def test_what_cannot_be_read_does_not_stop_the_others(database: Database) 
     def unreadable(_: Rows) -> None:
         raise LookupError
 
-    await ask(database, Query(LENGTH, {"names": []}, names))
+    await then_idle(database, ask(database, Query(LENGTH, {"names": []}, names)))
     with pytest.raises(LookupError):
         await ask(database, Query(LENGTH, {"names": []}, unreadable))
     assert await ask(database, Query(LENGTH, {"names": ["a"]}, names)) == ["1"]
 
 
 async def test_rows_that_are_no_json_do_not_stop_the_others(database: Database) -> None:
-    await ask(database, Query(LENGTH, {"names": []}, names))
+    await then_idle(database, ask(database, Query(LENGTH, {"names": []}, names)))
     with pytest.raises(TypeError):
         await ask(database, Query(LENGTH, {"names": [object()]}, names))
     assert await ask(database, Query(LENGTH, {"names": ["a"]}, names)) == ["1"]
@@ -100,7 +108,7 @@ async def test_rows_that_are_no_json_do_not_stop_the_others(database: Database) 
 async def test_statements_and_transactions_that_come_together_are_each_done_once(
     database: Database,
 ) -> None:
-    await ask(database, Query(ADD, {"names": ["first"]}, names))
+    await then_idle(database, ask(database, Query(ADD, {"names": ["first"]}, names)))
 
     def one(number: int) -> Any:
         if number % 3:
@@ -113,7 +121,7 @@ async def test_statements_and_transactions_that_come_together_are_each_done_once
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_next(database: Database) -> None:
     query = Query(SLEEP, {"seconds": [0.0]}, where)
-    await ask(database, query)
+    await then_idle(database, ask(database, query))
     left = asyncio.create_task(ask(database, Query(SLEEP, {"seconds": [0.3]}, where)))
     await asyncio.sleep(0)  # it has been sent
     left.cancel()
@@ -126,10 +134,10 @@ async def test_a_server_that_was_started_anew_is_not_noticed(own_server: Postgre
     database = Database(own_server.fresh(), timeout_s=5.0)
     await database.open(NOW)
     eventually(lambda: database._syncing.mark() is not None)
-    await ask(database, Query(ADD, {"names": ["a"]}, names), durable=True)
+    await then_idle(database, ask(database, Query(ADD, {"names": ["a"]}, names), durable=True))
     assert await ask(database, Query(ADD, {"names": ["b"]}, where), durable=True) is True
     own_server.restart()
-    assert await ask(database, Query(ADD, {"names": ["c"]}, where)) is False
+    assert await then_idle(database, ask(database, Query(ADD, {"names": ["c"]}, where))) is False
     assert await ask(database, Query(ADD, {"names": ["d"]}, where)) is True
     assert await database.run(count) == 4
     await database.close()
@@ -140,7 +148,7 @@ async def test_a_server_that_dies_under_a_statement_is_a_503_until_it_is_back(
 ) -> None:
     database = Database(own_server.fresh(), timeout_s=5.0)
     await database.open(NOW)
-    await ask(database, Query(SLEEP, {"seconds": [0.0]}, where))
+    await then_idle(database, ask(database, Query(SLEEP, {"seconds": [0.0]}, where)))
     asked = asyncio.create_task(ask(database, Query(SLEEP, {"seconds": [60.0]}, where)))
     await asyncio.sleep(0)  # it has been sent
     own_server.kill()
@@ -149,7 +157,9 @@ async def test_a_server_that_dies_under_a_statement_is_a_503_until_it_is_back(
     with pytest.raises(ProblemError, match="control_plane_unavailable"):
         await ask(database, Query(SLEEP, {"seconds": [0.0]}, where))
     own_server.start()
-    assert await ask(database, Query(SLEEP, {"seconds": [0.0]}, where)) is False
+    assert (
+        await then_idle(database, ask(database, Query(SLEEP, {"seconds": [0.0]}, where))) is False
+    )
     assert await ask(database, Query(SLEEP, {"seconds": [0.0]}, where)) is True
     await database.close()
 
@@ -158,7 +168,7 @@ async def test_a_close_waits_for_an_answer_that_comes(postgres: PostgresServer) 
     url = postgres.fresh()
     database = Database(url, timeout_s=5.0)
     await database.open(NOW)
-    await ask(database, Query(SLEEP, {"seconds": [0.0]}, where))
+    await then_idle(database, ask(database, Query(SLEEP, {"seconds": [0.0]}, where)))
     asked = asyncio.create_task(ask(database, Query(SLEEP, {"seconds": [0.2]}, where)))
     await asyncio.sleep(0)  # it has been sent
     await database.close()
@@ -170,7 +180,7 @@ async def test_a_close_leaves_a_server_that_does_not_answer(own_server: Postgres
     await database.open(NOW)
     # Else the thread that syncs may be connecting when the server stops.
     eventually(lambda: database._syncing.mark() is not None)
-    await ask(database, Query(SLEEP, {"seconds": [0.0]}, where))
+    await then_idle(database, ask(database, Query(SLEEP, {"seconds": [0.0]}, where)))
     own_server.freeze()
     try:
         asked = asyncio.create_task(ask(database, Query(SLEEP, {"seconds": [0.0]}, where)))

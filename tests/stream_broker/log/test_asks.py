@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stream_broker.log.asks import Asks
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.stores import ClusterStores, OneStore
 from tests.stream_broker.building import KEYS
@@ -64,3 +65,32 @@ async def test_a_cluster_that_is_closed_is_not_looked_for(
     assert task.done()
     assert [connected(client) for client in cluster_stores._clients.values()] == [0] * 12
     await asyncio.gather(task, return_exceptions=True)
+
+
+class Client:
+    """Whether its connection is open, and what has to end before it is closed."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.closed = asyncio.Event()
+        self.first: asyncio.Future[None] | None = None
+
+    async def aclose(self) -> None:
+        if self.first is not None:
+            await self.first
+        self.open = False
+        self.closed.set()
+
+
+async def test_a_call_that_ends_before_the_last_client_is_closed_leaves_nothing_behind() -> None:
+    asks, asked, other = Asks(), Client(), Client()
+
+    async def connects_once_more() -> None:
+        with asks.one():
+            await asked.closed.wait()
+            asked.open = True
+
+    other.first = asyncio.create_task(connects_once_more())
+    await asyncio.sleep(0)  # it asks
+    await asks.close([asked, other])
+    assert (asked.open, other.open) == (False, False)
