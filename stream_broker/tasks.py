@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _AGAIN_S = 0.1
+_TO_END = "told to end"
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -16,14 +17,26 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
     Cancels again while one goes on: up to Python 3.11 `asyncio.wait_for`, with which
     redis-py writes, swallows a cancellation that meets the end of what it waits for.
+
+    Who ends others here and is ended so itself, however often it is told, leaves none of them
+    behind. A time limit around it does.
     """
     everyone = set(tasks)
     pending = everyone
+    told: asyncio.CancelledError | None = None
     while pending:
         for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+            task.cancel(_TO_END)
+        try:
+            _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (_TO_END,):
+                raise
+            told = cancelled
+            pending = {task for task in pending if not task.done()}
     await asyncio.gather(*everyone, return_exceptions=True)
+    if told is not None:
+        raise told
 
 
 async def together(*works: Coroutine[Any, Any, T]) -> list[T]:

@@ -50,6 +50,9 @@ class Tail:
         self._process = process
         self._on_cancel = on_cancel
         self._windows: dict[str, Window] = {}
+        # Of these it is not known whether the store that the link leads to has them at all:
+        # it may have come back empty after somebody had read that they were there.
+        self._unchecked: set[str] = set()
         self._room = Room()
         self._wake_id = "0"
         # From the oldest: a cancellation of a job that is not here, or has ended, does nothing.
@@ -62,6 +65,7 @@ class Tail:
         window = self._windows.get(job_id)
         if window is None:
             window = self._windows[job_id] = Window(limit, last, self._room)
+            self._unchecked.add(job_id)
             self._room.share(len(self._windows))
             self._interrupt()
         return window
@@ -69,6 +73,7 @@ class Tail:
     def unfollow(self, job_id: str) -> None:
         """Stops reading a job's stream. What was read under way is dropped."""
         self._windows.pop(job_id, None)
+        self._unchecked.discard(job_id)
         self._room.share(len(self._windows))
 
     @property
@@ -88,7 +93,7 @@ class Tail:
         lost = False
         while True:
             try:
-                await self._read_once(lost)
+                await self._read_once()
                 lost = False
             except Unacknowledged:
                 # The same is read again, and asked for again: WAIT has taken its time.
@@ -110,11 +115,12 @@ class Tail:
             self._link.close()
             self._link = None
 
-    async def _read_once(self, lost: bool) -> None:
+    async def _read_once(self) -> None:
         if self._link is None or self._link.closed:
             self._link = await self._stores.link(self._keys.tag)
-        if lost:
-            await self._check_records()
+            self._unchecked.update(self._windows)
+        if self._unchecked:
+            await self._check_records(self._link)
         log_keys = {self._keys.log(job_id).encode(): job_id for job_id in self._windows}
         read: list[tuple[str, Entries]] = []
         for key, entries in await self._xread(self._link, log_keys):
@@ -169,27 +175,39 @@ class Tail:
         if window.ended:
             self.unfollow(job_id)
 
-    async def _check_records(self) -> None:
-        """After an outage: a job whose record, or end, is gone was lost with its store."""
-        for job_id, window in list(self._windows.items()):
-            last = await self._last_seq(job_id)
+    async def _check_records(self, link: Link) -> None:
+        """A job whose record, or end, is gone was lost with its store, and is never read of.
+        Nor is one whose log has just expired: its viewers look for it again, and are told."""
+        jobs = tuple(self._unchecked)
+        asked = b"".join([self._ask_for(job_id) for job_id in jobs])
+        replies = await link.call(asked, 2 * len(jobs), COMMAND_TIMEOUT_S)
+        for job_id, last, there in zip(jobs, replies[::2], replies[1::2], strict=True):
+            _refuse(last)
+            _refuse(there)
+            window = self._windows.get(job_id)
+            self._unchecked.discard(job_id)
+            if window is None:
+                continue
             if last is None or int(last) < window.last:
+                self._abandon(job_id, window)
+            elif int(last) > window.last and not there:
                 self.unfollow(job_id)
-                members = {
-                    "code": "log_unavailable",
-                    "message": "the log of this job was lost",
-                    "retryable": True,
-                    "usage": None,
-                }
-                encoder = EventEncoder(job_id)
-                window.abandon(encoder.other(window.durable + 1, "job_error", members))
+                window.move()
 
-    async def _last_seq(self, job_id: str) -> bytes | None:
-        name = self._keys.job(job_id)
-        last: bytes | None = await self._stores.ask(
-            self._keys.tag, lambda redis: redis.hget(name, "last_seq")
-        )
-        return last
+    def _ask_for(self, job_id: str) -> bytes:
+        record, log = self._keys.job(job_id).encode(), self._keys.log(job_id).encode()
+        return encode(b"HGET", record, b"last_seq") + encode(b"EXISTS", log)
+
+    def _abandon(self, job_id: str, window: Window) -> None:
+        self.unfollow(job_id)
+        members = {
+            "code": "log_unavailable",
+            "message": "the log of this job was lost",
+            "retryable": True,
+            "usage": None,
+        }
+        encoder = EventEncoder(job_id)
+        window.abandon(encoder.other(window.durable + 1, "job_error", members))
 
     def _interrupt(self) -> None:
         """Makes the blocking read return and start anew with the jobs of now."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -57,6 +58,41 @@ async def test_who_waits_may_be_cancelled_itself() -> None:
             await end([task])
     forever.set()
     await task
+
+
+async def test_who_is_ended_while_it_ends_others_leaves_none_behind() -> None:
+    async def deaf() -> None:
+        for _ in range(4):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async def owner() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await end([owned])
+
+    owned = asyncio.create_task(deaf())
+    owning = asyncio.create_task(owner())
+    await asyncio.sleep(0)
+    await end([owning])
+    assert owned.done()
+    assert owning.cancelled()
+
+
+async def test_who_ends_others_already_when_it_is_told_ends_them_all_the_same() -> None:
+    async def deaf() -> None:
+        for _ in range(3):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    owned = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    owning = asyncio.create_task(end([owned]))
+    await asyncio.sleep(0)
+    await end([owning])
+    assert owned.done()
+    assert owning.cancelled()
 
 
 async def test_together_ends_with_the_last_of_them_also_when_cancelled() -> None:

@@ -101,9 +101,9 @@ async def test_all_who_follow_a_job_share_one_window(broker: Broker) -> None:
 
 async def test_several_jobs_are_read_at_once(broker: Broker) -> None:
     jobs = [job_id(number) for number in range(20)]
-    windows = [broker.tail.follow(job, 0, LIMIT) for job in jobs]
     for job in jobs:
         await broker.log.create(head(job))
+    windows = [broker.tail.follow(job, 0, LIMIT) for job in jobs]
     await broker.log.append([append(tokens(1, 2, job=job), job=job) for job in jobs])
     for window, job in zip(windows, jobs, strict=True):
         await until(window, lambda window=window: window.durable == 2)  # type: ignore[misc]
@@ -202,14 +202,58 @@ async def test_a_store_that_comes_back_empty_fails_its_jobs(own_server: RedisSer
         assert window.durable == 1
 
 
+@pytest.mark.parametrize("idle", [False, True])
+async def test_a_job_that_was_lost_before_the_first_read_of_it_fails(
+    broker: Broker, *, idle: bool
+) -> None:
+    await broker.log.create(head())
+    await broker.log.append([append(tokens(1, 2))])
+    if idle:  # it reads already: only the job is new to it
+        window = broker.tail.follow(JOB, 1, LIMIT)
+        await until(window, lambda: window.durable == 2)
+    lost = broker.tail.follow(job_id(7), 5, LIMIT)
+    await until(lost, lambda: lost.failure)
+    assert lost.failure is not None
+    assert (lost.failure.seq, lost.failure.body()["code"]) == (6, "log_unavailable")
+    assert job_id(7) not in broker.tail.following
+
+
+async def test_a_record_that_ends_before_the_cursor_is_that_of_a_lost_log(broker: Broker) -> None:
+    await broker.log.create(head())
+    await broker.log.append([append(tokens(1, 2))])
+    window = broker.tail.follow(JOB, 3, LIMIT)
+    await until(window, lambda: window.failure)
+
+
+async def test_a_log_that_expires_as_it_is_followed_sends_its_viewers_to_look_again(
+    broker: Broker, redis: Any
+) -> None:
+    await broker.log.create(head())
+    await broker.log.append([append([token(1), complete(2)])])
+    await redis.delete(TAG.log(JOB))
+    behind = broker.tail.follow(JOB, 1, LIMIT)
+    await until(behind, lambda: behind.moved)
+    assert behind.failure is None
+    assert broker.tail.following == []
+
+
+async def test_a_job_that_has_said_nothing_yet_is_waited_for(broker: Broker) -> None:
+    await broker.log.create(head())
+    window = broker.tail.follow(JOB, 0, LIMIT)
+    await eventually_async(lambda: not broker.tail._unchecked)
+    await broker.log.append([append(tokens(1, 1))])
+    await until(window, lambda: window.durable == 1)
+    assert not window.moved
+
+
 async def test_a_fault_in_one_read_does_not_end_the_tail(
     broker: Broker, redis: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    await broker.log.create(head())
     await redis.set(TAG.log(JOB), "not a stream")
     broker.tail.follow(JOB, 0, LIMIT)
     await eventually_async(lambda: "WRONGTYPE" in caplog.text)
     await redis.delete(TAG.log(JOB))
-    await broker.log.create(head())
     await broker.log.append([append(tokens(1, 1))])
     window = broker.tail.follow(JOB, 0, LIMIT)
     await until(window, lambda: window.durable == 1)

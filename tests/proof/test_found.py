@@ -1,0 +1,35 @@
+"""Orders of events that were found to go wrong once, each by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proof.forms import Replicated, Shared
+from tests.proof.test_any_order import FailingMachine, _quick
+from tests.proof.world import World
+from tests.support.redis_cluster import ClusterServers
+from tests.support.redis_server import RedisServer
+
+__all__ = ["_quick"]
+
+
+@pytest.fixture(params=["local", "replicated"])
+def world(request: pytest.FixtureRequest) -> World:
+    if request.param == "local":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return Shared(server)
+    servers: ClusterServers = request.getfixturevalue("cluster_servers")
+    return Replicated(servers)
+
+
+def test_a_store_that_comes_back_empty_as_somebody_comes_to_watch(world: World) -> None:
+    """The job had been found, and the store was not read from before it was empty."""
+    machine = FailingMachine(lambda: world)
+    try:
+        machine.begin()  # type: ignore[no-untyped-call]
+        machine.append(job=0, at=0, words=3)  # type: ignore[no-untyped-call]
+        machine.kill(at=0)  # type: ignore[no-untyped-call]
+        machine.reconnect(viewer=0, at=2, back=0)  # type: ignore[no-untyped-call]
+        machine.come_back_empty(really=True)  # type: ignore[no-untyped-call]
+    finally:
+        machine.teardown()
