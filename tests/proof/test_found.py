@@ -6,7 +6,7 @@ import pytest
 
 from tests.proof.forms import Replicated, Shared
 from tests.proof.test_any_order import FailingMachine, _quick
-from tests.proof.world import World
+from tests.proof.world import BY_EVENTS, World
 from tests.support.redis_cluster import ClusterServers
 from tests.support.redis_server import RedisServer
 
@@ -22,14 +22,17 @@ def world(request: pytest.FixtureRequest) -> World:
     return Replicated(servers)
 
 
-def test_a_store_that_comes_back_empty_as_somebody_comes_to_watch(world: World) -> None:
+@pytest.mark.parametrize("viewer", [0, BY_EVENTS])
+def test_a_store_that_comes_back_empty_as_somebody_comes_to_watch(
+    world: World, viewer: int
+) -> None:
     """The job had been found, and the store was not read from before it was empty."""
     machine = FailingMachine(lambda: world)
     try:
         machine.begin()  # type: ignore[no-untyped-call]
         machine.append(job=0, at=0, words=3)  # type: ignore[no-untyped-call]
         machine.kill(at=0)  # type: ignore[no-untyped-call]
-        machine.reconnect(viewer=0, at=2, back=0)  # type: ignore[no-untyped-call]
+        machine.reconnect(viewer=viewer, at=2, back=0)  # type: ignore[no-untyped-call]
         machine.come_back_empty(really=True)  # type: ignore[no-untyped-call]
     finally:
         machine.teardown()

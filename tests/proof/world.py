@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stream_broker.tasks import end
 from tests.proof.ledger import Known
+from tests.proof.socket_viewer import SocketViewer
 from tests.proof.truth import Truth
 from tests.proof.twin import Twin, counted
 from tests.proof.viewer import Viewer
@@ -17,7 +18,9 @@ from tests.support.eventually import eventually_async
 
 NODES = ("okome-node-03", "okome-node-04", "okome-node-05")
 JOBS = 2
-VIEWERS = 4
+# Of these so many read events, and the others a WebSocket.
+VIEWERS = 6
+BY_EVENTS = 4
 _TRIES = 10
 
 
@@ -30,7 +33,7 @@ class World:
         self.twins: list[Twin] = []
         self.jobs: list[str] = []
         self.known: dict[str, Known] = {}
-        self.viewers: list[Viewer] = []
+        self.viewers: list[Viewer | SocketViewer] = []
         self.truth: Truth | None = None
         self._doing: set[asyncio.Task[None]] = set()
 
@@ -50,9 +53,9 @@ class World:
             job_id = await self._begin(self.twins[number % brokers], number)
             self.jobs.append(job_id)
             self.known[job_id] = Known()
-        self.viewers = [
-            Viewer(self.jobs[n % JOBS], self.known[self.jobs[n % JOBS]]) for n in range(VIEWERS)
-        ]
+        jobs = [self.jobs[n % JOBS] for n in range(VIEWERS)]
+        self.viewers = [Viewer(job_id, self.known[job_id]) for job_id in jobs[:BY_EVENTS]]
+        self.viewers += [SocketViewer(job_id, self.known) for job_id in jobs[BY_EVENTS:]]
 
     async def _begin(self, twin: Twin, number: int) -> str:
         """A job that its log has: on a slow machine that may take a second try."""
@@ -237,10 +240,11 @@ class World:
         """Those who watch come to the end; so does a new viewer on every broker."""
         readers = [viewer for viewer in self.viewers if viewer.job_id == job_id]
         for twin in self._living():
-            reader = Viewer(job_id, self.known[job_id])
-            reader.connect(twin, 0)
-            readers.append(reader)
-        self.viewers += readers[len(readers) - len(self._living()) :]
+            new = Viewer(job_id, self.known[job_id]), SocketViewer(job_id, self.known)
+            for reader in new:
+                reader.connect(twin, 0)
+            readers += new
+            self.viewers += new
 
         def all_over() -> bool:
             for reader in readers:
