@@ -33,6 +33,9 @@ _LOG = logging.getLogger(__name__)
 _BLOCK_MS = 2000
 _COUNT = 512
 _RETRY_S = 0.1
+# Where each connection begins to read what brokers tell each other: a wake that is read twice
+# does nothing, nor does a cancellation of a job that is not here, or has ended.
+_OLDEST = "0"
 
 OnCancel = Callable[[str, str], object]
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
@@ -54,9 +57,7 @@ class Tail:
         # it may have come back empty after somebody had read that they were there.
         self._unchecked: set[str] = set()
         self._room = Room()
-        self._wake_id = "0"
-        # From the oldest: a cancellation of a job that is not here, or has ended, does nothing.
-        self._control_id = "0"
+        self._wake_id = self._control_id = _OLDEST
         self._link: Link | None = None
         self._wakers: set[asyncio.Task[None]] = set()
 
@@ -119,6 +120,8 @@ class Tail:
         if self._link is None or self._link.closed:
             self._link = await self._stores.link(self._keys.tag)
             self._unchecked.update(self._windows)
+            # One that came back empty, with its clock behind, counts from further back.
+            self._wake_id = self._control_id = _OLDEST
         if self._unchecked:
             await self._check_records(self._link)
         log_keys = {self._keys.log(job_id).encode(): job_id for job_id in self._windows}

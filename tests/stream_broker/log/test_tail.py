@@ -170,6 +170,22 @@ async def test_a_cancellation_from_before_the_tail_began_is_heard(
     await end([task])
 
 
+async def test_a_cancellation_is_heard_of_a_store_that_counts_from_further_back(
+    own_server: RedisServer,
+) -> None:
+    own_server.start()
+    async with broker_of(own_server) as broker:
+        await broker.log.create(head())
+        await broker.log.request_cancel(JOB, "client")
+        await eventually_async(lambda: broker.cancelled)
+        own_server.command("FLUSHALL")
+        own_server.kill()
+        await asyncio.to_thread(own_server.start)
+        own_server.command("XADD", TAG.control, "5-0", "job", job_id(7), "reason", "deadline")
+        await eventually_async(lambda: len(broker.cancelled) > 1)
+    assert broker.cancelled == [(JOB, "client"), (job_id(7), "deadline")]
+
+
 async def test_a_store_that_comes_back_with_its_data_goes_on(own_server: RedisServer) -> None:
     own_server.start()
     async with broker_of(own_server) as broker:
