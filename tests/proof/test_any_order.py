@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stream_broker import engine_run, followers, job_parts, multiplex, serving
+from stream_broker import app, engine_run, followers, job_parts, multiplex, serving
 from stream_broker.log import stores, tail, writer
 from tests.proof.forms import Alone, Replicated, Shared
 from tests.proof.world import JOBS, VIEWERS, World
@@ -38,6 +38,7 @@ EXAMPLES = int(os.environ.get("OKOME_PROOF_EXAMPLES", "0"))
 
 # Waits of the brokers between two attempts; windows so small that viewers fall out of them.
 QUICK = {
+    (app, "_NOTICED_S"): 0.0,
     (writer, "_RETRY_S"): (0.005,),
     (tail, "_RETRY_S"): 0.01,
     (stores, "_LOOK_S"): 0.01,
@@ -148,6 +149,10 @@ class FailingMachine(ProofMachine):
     @rule(at=brokers)
     def kill(self, at: int) -> None:
         self.run(self.world.kill(at))
+
+    @rule(at=brokers)
+    def drain(self, at: int) -> None:
+        self.run(self.world.drain(at))
 
     @rule(at=brokers)
     def restart(self, at: int) -> None:

@@ -41,6 +41,11 @@ class Truth:
         """Which relay may write; 0 when there is no record."""
         return int(self.client(job_id).hget(self.keys(job_id).job(job_id), "epoch") or 0)
 
+    def leased(self, job_id: str) -> bool:
+        """Is there a relay whose lease has to end before another may take over?"""
+        until = self.client(job_id).zscore(self.keys(job_id).relays, job_id)
+        return until is not None and until > 1000 * time.time()
+
     def ended(self, job_id: str) -> bool:
         """Does the record say how the job ended?"""
         return bool(self.client(job_id).hexists(self.keys(job_id).job(job_id), "end_name"))

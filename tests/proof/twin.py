@@ -25,7 +25,9 @@ from tests.support.chaos_proxy import ChaosProxy
 from tests.support.eventually import eventually_async
 
 # Leases end when a test says so, never by the time that a busy machine takes.
-SETTINGS = Settings(relay_ttl=20.0, max_pause=60.0, relay_buffer=4096, pacing="off")
+SETTINGS = Settings(
+    relay_ttl=20.0, max_pause=60.0, relay_buffer=4096, pacing="off", drain_deadline=0.02
+)
 
 
 class Speech(ScriptedStream):
@@ -133,6 +135,10 @@ class Twin:
         await self._up.wait()
         await eventually_async(lambda: self.broker.policy.ready)
         self.alive = True
+
+    async def drain(self) -> None:
+        """Sends its viewers away and takes no more, as at SIGTERM; then `stop` it."""
+        await self.broker.drain()
 
     async def stop(self) -> None:
         """Ends in order."""

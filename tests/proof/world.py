@@ -120,6 +120,23 @@ class World:
                 viewer.leave()
         await twin.kill()
 
+    async def drain(self, at: int) -> None:
+        """A broker is told to end, and hands over its relays, unless it is the last one."""
+        twin = self._at(at)
+        if not twin.alive or sum(t.alive for t in self.twins) == 1:
+            return
+        relayed = [job_id for job_id in self.jobs if self._owns(twin, job_id)]
+        await twin.drain()
+        for viewer in self.viewers:
+            if viewer.twin is twin:
+                viewer.leave()
+        await twin.stop()
+        for stream in twin.engines.streams:
+            assert stream.closed, "an engine is still read for"
+        if self.truth is not None and (twin.proxy is None or twin.proxy.mode == "open"):
+            for job_id in relayed:
+                assert self.truth.ended(job_id) or not self.truth.leased(job_id), "not handed over"
+
     async def restart(self, at: int) -> None:
         """A dead broker's node has a new one."""
         number = at % len(self.twins)
