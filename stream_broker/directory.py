@@ -13,7 +13,7 @@ from inventory.model import Durability
 from stream_broker.followers import Followers
 from stream_broker.ids import Home, home_of, time_of
 from stream_broker.live import LiveJob
-from stream_broker.log.base import EventLog
+from stream_broker.log.base import EventLog, LogUnavailable
 from stream_broker.log.memory import MemoryLog
 from stream_broker.log.redis import RedisLog
 from stream_broker.playout import Playout
@@ -123,11 +123,21 @@ class Directory:
         return await text_of(log, state.head.job_id, state.last_seq)
 
     async def cancel(self, state: JobState) -> None:
-        """Cancels a job on behalf of its owner, wherever its relay is."""
+        """Cancels a job on behalf of its owner, wherever its relay is. Raises LogUnavailable.
+
+        Its record is told in any case: a relay here may not know yet that another broker has
+        taken over from it, or may die before the end is written.
+        """
         if state.end_name is not None:
             return
-        if not self._runner.cancel(state.head.job_id, "client") and self._redis is not None:
+        here = self._runner.cancel(state.head.job_id, "client")
+        if self._redis is None or state.head.durability == "none":
+            return
+        try:
             await self._redis.request_cancel(state.head.job_id, "client")
+        except LogUnavailable:
+            if not here:
+                raise
 
     def _log(self, durability: Durability) -> EventLog:
         if durability == "none" or self._redis is None:

@@ -124,6 +124,10 @@ class ProofMachine(RuleBasedStateMachine):
     def end(self, job: int, at: int) -> None:
         self.run(self._do(self.world.end, job, at))
 
+    @rule(job=jobs, at=brokers)
+    def cancel(self, job: int, at: int) -> None:
+        self.run(self.world.cancel(job, at))
+
     @rule(job=jobs)
     def expire(self, job: int) -> None:
         self.run(self._do(self.world.expire, job))

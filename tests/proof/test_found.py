@@ -36,3 +36,17 @@ def test_a_store_that_comes_back_empty_as_somebody_comes_to_watch(
         machine.come_back_empty(really=True)  # type: ignore[no-untyped-call]
     finally:
         machine.teardown()
+
+
+def test_a_cancellation_at_a_relay_that_does_not_know_yet_that_it_is_one_no_more(
+    world: World,
+) -> None:
+    """It was answered with 202, and the job went on at the relay that had taken over."""
+    machine = FailingMachine(lambda: world)
+    try:
+        machine.begin()  # type: ignore[no-untyped-call]
+        machine.take_over(job=1, at=2)  # type: ignore[no-untyped-call]
+        machine.cancel(job=1, at=1)  # type: ignore[no-untyped-call]
+        assert world.cancelled == {world.jobs[1]}
+    finally:
+        machine.teardown()

@@ -33,6 +33,7 @@ class World:
         self.twins: list[Twin] = []
         self.jobs: list[str] = []
         self.known: dict[str, Known] = {}
+        self.cancelled: set[str] = set()
         self.viewers: list[Viewer | SocketViewer] = []
         self.truth: Truth | None = None
         self._doing: set[asyncio.Task[None]] = set()
@@ -162,6 +163,20 @@ class World:
             self._doing.add(doing)
             doing.add_done_callback(self._doing.discard)
 
+    async def cancel(self, job: int, at: int) -> None:
+        """The user cancels a job on some broker; what was answered well has to be done."""
+        twin = self._at(at)
+        if not twin.alive or (twin.proxy is not None and twin.proxy.mode != "open"):
+            return
+        job_id = self.jobs[job]
+        answer = await twin.post(f"/v1/jobs/{job_id}/cancel", {})
+        if answer.status == 202:
+            self.cancelled.add(job_id)
+        elif answer.status in (404, 410, 421):
+            assert self.known[job_id].lost
+        else:
+            assert answer.status == 503, answer.body
+
     def connect(self, viewer: int, at: int, back: int) -> None:
         """A viewer comes back on some broker, a little before where it was."""
         twin = self._at(at)
@@ -231,6 +246,8 @@ class World:
             return False
 
         def say() -> None:
+            if job_id in self.cancelled and not self.known[job_id].lost:
+                return
             for twin in self._living():
                 speech = twin.engines.of(f"job {number}")
                 if speech is None or speech.paused:
@@ -278,6 +295,10 @@ class World:
         if known.lost or known.expired:
             return
         known.check_whole()
+        if known.events[known.last][0] == "job_cancelled":
+            assert job_id in self.cancelled
+            assert known.text() == counted(len(known.text().split()))
+            return
         assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
 
     def _living(self) -> list[Twin]:

@@ -12,6 +12,7 @@ from stream_broker.directory import Directory
 from stream_broker.engines.deltas import Finish, Text
 from stream_broker.followers import Followers
 from stream_broker.ids import Home
+from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
 from stream_broker.log.stores import OneStore
 from stream_broker.tasks import end
@@ -276,6 +277,37 @@ async def test_a_cancellation_reaches_the_log_when_the_relay_is_elsewhere(
     await begin(pair)
     await pair.there.cancel(await pair.there.state(JOB, USER))
     assert await redis.hget(KEYS.of_job(JOB).job(JOB), "cancel") == b"client"  # type: ignore[union-attr]
+
+
+async def test_a_cancellation_at_a_relay_that_is_one_no_more_is_in_the_record(
+    pair: Pair, redis: Any
+) -> None:
+    await begin(pair)
+    log = pair.here.runner._redis_log
+    assert log is not None
+    state = await pair.here.directory.state(JOB, USER)
+    await log.release(JOB, 1)
+    assert await log.acquire(JOB, 0.0)
+    await pair.here.directory.cancel(state)
+    assert await redis.hget(KEYS.of_job(JOB).job(JOB), "cancel") == b"client"  # type: ignore[union-attr]
+
+
+async def test_a_job_is_cancelled_where_it_runs_while_its_log_is_away(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(pair)
+    log = pair.here.runner._redis_log
+    assert log is not None
+    here = await pair.here.directory.state(JOB, USER)
+
+    async def away(*_: object) -> None:
+        raise LogUnavailable("away")
+
+    monkeypatch.setattr(RedisLog, "request_cancel", away)
+    with pytest.raises(LogUnavailable):
+        await pair.there.cancel(here)
+    await pair.here.directory.cancel(here)
+    assert pair.here.runner.jobs[JOB].terminal is not None
 
 
 async def test_a_first_viewer_elsewhere_is_told_to_the_relay_at_once(pair: Pair) -> None:
