@@ -7,6 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
+
+from contracts.grants import Settlement
 from stream_broker.tasks import end
 from tests.proof.ledger import Known
 from tests.proof.socket_viewer import SocketViewer
@@ -22,6 +25,7 @@ JOBS = 2
 VIEWERS = 6
 BY_EVENTS = 4
 _TRIES = 10
+_ENDS = {"completed": "job_complete", "failed": "job_error", "cancelled": "job_cancelled"}
 
 
 class World:
@@ -34,6 +38,7 @@ class World:
         self.jobs: list[str] = []
         self.known: dict[str, Known] = {}
         self.cancelled: set[str] = set()
+        self.settled: list[Settlement] = []
         self.viewers: list[Viewer | SocketViewer] = []
         self.truth: Truth | None = None
         self._doing: set[asyncio.Task[None]] = set()
@@ -47,9 +52,7 @@ class World:
     async def start(self, brokers: int) -> None:
         """Starts the brokers, a job on each of the first ones, and viewers of them."""
         for number in range(brokers):
-            twin = await self.make_twin(number)
-            await twin.start()
-            self.twins.append(twin)
+            self.twins.append(await self._start_twin(number))
         for number in range(JOBS):
             job_id = await self._begin(self.twins[number % brokers], number)
             self.jobs.append(job_id)
@@ -57,6 +60,13 @@ class World:
         jobs = [self.jobs[n % JOBS] for n in range(VIEWERS)]
         self.viewers = [Viewer(job_id, self.known[job_id]) for job_id in jobs[:BY_EVENTS]]
         self.viewers += [SocketViewer(job_id, self.known) for job_id in jobs[BY_EVENTS:]]
+
+    async def _start_twin(self, number: int) -> Twin:
+        """All of them settle with one control plane."""
+        twin = await self.make_twin(number)
+        twin.control.settled = self.settled
+        await twin.start()
+        return twin
 
     async def _begin(self, twin: Twin, number: int) -> str:
         """A job that its log has: on a slow machine that may take a second try."""
@@ -85,6 +95,8 @@ class World:
                 await twin.proxy.__aexit__()
         if self.truth is not None:
             self.truth.close()
+        # A thread of a broker's that is writing a file does not end with its task.
+        await asyncio.get_running_loop().shutdown_default_executor()
         shutil.rmtree(self.directory)
 
     # What the rules do.
@@ -146,8 +158,7 @@ class World:
             return
         if old.proxy is not None:
             await old.proxy.__aexit__()
-        self.twins[number] = twin = await self.make_twin(number)
-        await twin.start()
+        self.twins[number] = await self._start_twin(number)
 
     async def take_over(self, job: int, at: int) -> None:
         """The lease of a job lapses, and a broker goes on with it, if it can."""
@@ -230,6 +241,8 @@ class World:
         for number, job_id in enumerate(self.jobs):
             await self._read_everywhere(job_id)
             self._check(number, job_id)
+            if not self.known[job_id].lost:
+                await self._check_settled(number, job_id)
 
     async def _end(self, number: int, job_id: str) -> None:
         """Brings a job to its end, wherever it is relayed by now."""
@@ -300,6 +313,26 @@ class World:
             assert known.text() == counted(len(known.text().split()))
             return
         assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
+
+    async def _check_settled(self, number: int, job_id: str) -> None:
+        """What the control plane is told, by whomever and however often, is one thing."""
+
+        async def told() -> list[Settlement]:
+            found = [one for one in self.settled if one.job_id == job_id]
+            if not found:
+                await self.take_over(number, self.twins.index(self._living()[-1]))
+            return found
+
+        said = [msgspec.structs.replace(one, node="") for one in await eventually_async(told)]
+        assert said == said[:1] * len(said), "settled in two ways"
+        known = self.known[job_id]
+        if known.end is not None:
+            name, data = known.events[known.end]
+            assert name == {"completed": "job_complete"}.get(
+                said[0].outcome, f"job_{said[0].outcome}"
+            )
+            shown = msgspec.json.decode(data)["usage"]
+            assert msgspec.to_builtins(said[0].usage).items() >= shown.items(), (said, shown)
 
     def _living(self) -> list[Twin]:
         return [twin for twin in self.twins if twin.alive]
