@@ -128,6 +128,10 @@ class ProofMachine(RuleBasedStateMachine):
     def cancel(self, job: int, at: int) -> None:
         self.run(self.world.cancel(job, at))
 
+    @rule(job=jobs, at=brokers)
+    def break_engine(self, job: int, at: int) -> None:
+        self.run(self._do(self.world.break_engine, job, at))
+
     @rule(job=jobs)
     def expire(self, job: int) -> None:
         self.run(self._do(self.world.expire, job))

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
 from contracts.grants import EngineTarget
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
 from inventory.settings import Settings
 from stream_broker import app
 from stream_broker.engines.call import EngineCall
-from stream_broker.engines.deltas import Delta, Finish, Text
+from stream_broker.engines.deltas import Delta, Failure, Finish, Text
 from stream_broker.log.base import LogUnavailable
 from stream_broker.tasks import end
 from tests.proof.requests import Request
-from tests.stream_broker.building import API_KEY, grant
+from tests.stream_broker.building import API_KEY, TARGET, grant
 from tests.stream_broker.parts import ScriptedControl, ScriptedStream
 from tests.support.chaos_proxy import ChaosProxy
 from tests.support.eventually import eventually_async
@@ -49,6 +51,12 @@ class Speech(ScriptedStream):
         said: list[Delta] = [Text(f"{self.count + n} ") for n in range(1, words + 1)]
         self.count += words
         self.say(*said)
+
+    def fail(self) -> None:
+        """Its connection breaks."""
+        if not self.closed:
+            self.closed = True
+            self.say(Failure("engine_truncated", "the connection has ended"))
 
     def finish(self) -> None:
         """Comes to its end, unless nobody reads."""
@@ -82,11 +90,14 @@ class Speakers:
 
 
 class Control(ScriptedControl):
-    """Stands in for ControlClient; grants whatever is asked for."""
+    """Stands in for ControlClient; grants whatever is asked for, on any of three engines."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer = grant(max_tokens=100_000)
+        others = [
+            msgspec.structs.replace(TARGET, base_url=f"http://engine-{n}:1") for n in range(2)
+        ]
+        self.answer = grant(max_tokens=100_000, fallbacks=tuple(others))
 
     async def aclose(self) -> None:
         """Nothing is open."""

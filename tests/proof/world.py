@@ -38,6 +38,7 @@ class World:
         self.jobs: list[str] = []
         self.known: dict[str, Known] = {}
         self.cancelled: set[str] = set()
+        self.broken: set[str] = set()
         self.settled: list[Settlement] = []
         self.viewers: list[Viewer | SocketViewer] = []
         self.truth: Truth | None = None
@@ -116,6 +117,13 @@ class World:
         if self._owns(twin, self.jobs[job]):
             self.said[job] = speech.count
         speech.finish()
+
+    def break_engine(self, job: int, at: int) -> None:
+        """An engine dies under whoever reads of it on that broker."""
+        speech = self._at(at).engines.of(f"job {job}")
+        if speech is not None:
+            self.broken.add(self.jobs[job])
+            speech.fail()
 
     def fault(self, at: int, mode: Mode) -> None:
         """The broker's way to the log changes."""
@@ -308,11 +316,12 @@ class World:
         if known.lost or known.expired:
             return
         known.check_whole()
-        if known.events[known.last][0] == "job_cancelled":
-            assert job_id in self.cancelled
-            assert known.text() == counted(len(known.text().split()))
+        ended = known.events[known.last][0]
+        if ended == "job_complete":
+            assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
             return
-        assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
+        assert job_id in (self.cancelled if ended == "job_cancelled" else self.broken), ended
+        assert known.text() == counted(len(known.text().split()))
 
     async def _check_settled(self, number: int, job_id: str) -> None:
         """What the control plane is told, by whomever and however often, is one thing."""
@@ -328,9 +337,7 @@ class World:
         known = self.known[job_id]
         if known.end is not None:
             name, data = known.events[known.end]
-            assert name == {"completed": "job_complete"}.get(
-                said[0].outcome, f"job_{said[0].outcome}"
-            )
+            assert name == _ENDS[said[0].outcome]
             shown = msgspec.json.decode(data)["usage"]
             assert msgspec.to_builtins(said[0].usage).items() >= shown.items(), (said, shown)
 
