@@ -248,6 +248,12 @@ class LiveJob:
             self.window.move()
         self._finish()
 
+    def superseded(self) -> None:
+        """The log says that another relay has the job, before this one has written again."""
+        if not self.done:
+            self.writer.drop(self)
+            self.refused("fenced")
+
     def log_away(self, since: float) -> None:
         """See `Writable`: wait within bounds, then fail (CONTRACT, promise 9)."""
         if self._monotonic() - since < self._max_pause or self.window.failure is not None:

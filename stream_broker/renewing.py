@@ -37,12 +37,15 @@ async def _renew_home(log: RedisLog, jobs: list[LiveJob], monotonic: Callable[[]
     """Homes do not wait for each other: only the jobs of one that is away lapse."""
     asked_at = monotonic()
     try:
-        await log.renew([live.head.job_id for live in jobs])
+        others = await log.renew({live.job_id: live.epoch for live in jobs})
     except LogUnavailable as error:
         _LOG.debug("relay leases not renewed: %s", error)
         return False
     for live in jobs:
-        live.renewed(asked_at)
+        if live.job_id in others:
+            live.superseded()
+        else:
+            live.renewed(asked_at)
     return True
 
 

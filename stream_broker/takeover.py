@@ -122,7 +122,8 @@ class Sweeper:
             return False
         if live is not None:
             # Ours: the lease lapsed while this process or the log was slow.
-            await self._log.renew([job_id])
+            if await self._log.renew({job_id: live.epoch}):
+                live.superseded()
             return False
         asked_at = self._runner.monotonic()
         orphan = await self._log.acquire(job_id, self._margin)

@@ -9,7 +9,7 @@ how many replicas must have a write before it counts, is the stores' part: one R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,8 @@ from stream_broker.record import JobHead, JobState
 
 # Records made in one pipeline: a few KiB each, for the engine call is in it.
 _CREATES_MAX = 32
+# Leases that one script renews: it holds up all others for a millisecond.
+_RENEWS_MAX = 512
 _CLAIM = msgspec.json.Decoder(Claim)
 
 
@@ -162,18 +164,26 @@ class RedisLog:
         name = keys.job(job_id)
         return bool(await self._stores.ask(keys.tag, lambda redis: redis.hexists(name, "cancel")))
 
-    async def renew(self, job_ids: list[str]) -> None:
-        """Renews the leases of running relays, one script per home, all homes at once.
+    async def renew(self, relays: Mapping[str, int]) -> set[str]:
+        """Renews the leases of running relays, jobs to epochs, all homes at once. Returns
+        those that another relay has by now: these are not renewed.
 
         Within a third of a lease: a home that does not answer must not cost the others
         theirs. Raises LogUnavailable when any home was not asked with success.
         """
+        others: set[str] = set()
 
         async def renew(keys: Keys, ids: list[str]) -> None:
             async with asyncio.timeout(self._lease_ms / 3000):
-                await self._run(keys, scripts.RENEW, [keys.relays], [self._lease_ms, *ids])
+                for at in range(0, len(ids), _RENEWS_MAX):
+                    some = ids[at : at + _RENEWS_MAX]
+                    names = [keys.relays, *map(keys.job, some)]
+                    args = [word for job_id in some for word in (job_id, relays[job_id])]
+                    said = await self._run(keys, scripts.RENEW, names, [self._lease_ms, *args])
+                    others.update(raw.decode() for raw in said)
 
-        await _all(renew(keys, ids) for keys, ids in self._by_home(job_ids))
+        await _all(renew(keys, ids) for keys, ids in self._by_home(relays))
+        return others
 
     async def settled(self, job_ids: list[str]) -> None:
         """Says of jobs that have ended that nobody need settle them any more.
@@ -267,7 +277,7 @@ class RedisLog:
         )
         return reply
 
-    def _by_home(self, job_ids: list[str]) -> list[tuple[Keys, list[str]]]:
+    def _by_home(self, job_ids: Iterable[str]) -> list[tuple[Keys, list[str]]]:
         by_home: dict[Keys, list[str]] = {}
         for job_id in job_ids:
             by_home.setdefault(self._of(job_id), []).append(job_id)

@@ -82,12 +82,21 @@ end
 return 1
 """
 
-# KEYS: relays. ARGV: lease ms, job ids.
+# KEYS: relays, jobs. ARGV: lease ms, id and epoch of each. Returns the ids of those that have
+# another relay by now: whoever is none does not keep its lease alive.
 RENEW = (
     _NOW
     + """
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', now + ARGV[1], ARGV[i]) end
-return 1
+local others = {}
+for i = 2, #KEYS do
+  local id, epoch = ARGV[2 * i - 2], redis.call('HGET', KEYS[i], 'epoch')
+  if epoch and epoch ~= ARGV[2 * i - 1] then
+    others[#others + 1] = id
+  else
+    redis.call('ZADD', KEYS[1], 'XX', now + ARGV[1], id)
+  end
+end
+return others
 """
 )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from stream_broker.log.redis import RedisLog
 from stream_broker.tasks import end
 from tests.stream_broker.building import (
     JOB,
+    KEYS,
     NOW,
     USER,
     head,
@@ -227,16 +229,36 @@ async def test_leases_are_renewed_and_what_was_held_is_shown(
         await end([renewing])
 
 
+async def test_a_relay_that_is_one_no_more_hears_it_while_its_engine_is_silent(
+    tmp_path: Path, redis: Any, redis_log: RedisLog
+) -> None:
+    async with running(tmp_path, redis_log, relay_ttl=0.1) as parts:
+        await redis_log.create(head())
+        live = parts.runner.start(head(), 1)
+        engine = await parts.engines.stream()
+        await redis_log.release(JOB, 1)
+        assert await redis_log.acquire(JOB, 0.0)
+        relays = KEYS.of_job(JOB).relays  # type: ignore[union-attr]
+        lease = await redis.zscore(relays, JOB)
+        renewing = asyncio.create_task(parts.runner.renew())
+        await eventually_async(lambda: JOB not in parts.runner.jobs)
+        assert live.window.moved
+        assert engine.closed
+        assert parts.spool.waiting == []
+        assert await redis.zscore(relays, JOB) == lease
+        await end([renewing])
+
+
 async def test_a_home_that_is_away_costs_the_others_no_lease(
     tmp_path: Path, redis_log: RedisLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renew = redis_log.renew
     elsewhere = job_id(home=Home(4, 0))
 
-    async def half_away(jobs: list[str]) -> None:
+    async def half_away(jobs: dict[str, int]) -> set[str]:
         if elsewhere in jobs:
             raise LogUnavailable("away")
-        await renew(jobs)
+        return await renew(jobs)
 
     monkeypatch.setattr(redis_log, "renew", half_away)
     async with running(tmp_path, redis_log, relay_ttl=0.1) as parts:

@@ -215,6 +215,19 @@ async def test_a_job_of_ones_own_whose_lease_lapsed_is_kept(heir: Heir, redis: A
     assert len(heir.parts.engines.streams) == 1
 
 
+async def test_a_job_whose_later_relay_died_is_taken_over_by_an_earlier_one(heir: Heir) -> None:
+    await heir.log.create(head())
+    heir.parts.runner.start(head(), 1)
+    earlier = await heir.parts.engines.stream()
+    await heir.log.release(JOB, 1)
+    later = await heir.log.acquire(JOB, 0.0)
+    if later is not None:  # else this one was quicker
+        await heir.log.release(JOB, later.epoch)
+    assert await heir.parts.engines.stream(2) is not earlier
+    assert earlier.closed
+    assert heir.parts.runner.jobs[JOB].epoch > 1
+
+
 async def test_an_orphan_that_cannot_be_read_stops_nobody(
     heir: Heir, redis: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
