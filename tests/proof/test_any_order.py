@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 
 from stream_broker import app, engine_run, followers, job_parts, multiplex, serving
 from stream_broker.log import stores, tail, writer
+from tests.proof.finish import Finish
 from tests.proof.forms import Alone, Replicated, Shared
 from tests.proof.world import JOBS, VIEWERS, World
 from tests.support.chaos_proxy import Mode
@@ -87,7 +88,7 @@ class ProofMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if self.world.viewers and not self.failed:
-                self.loop.run(self._bounded(self.world.finish()))
+                self.loop.run(self._bounded(Finish(self.world).run()))
         finally:
             self.loop.run(self._bounded(self.world.close()))
             self.loop.close()
@@ -157,6 +158,10 @@ class FailingMachine(ProofMachine):
     @rule(at=brokers)
     def kill(self, at: int) -> None:
         self.run(self.world.kill(at))
+
+    @rule(at=brokers)
+    def renew(self, at: int) -> None:
+        self.run(self.world.renew(at))
 
     @rule(at=brokers)
     def drain(self, at: int) -> None:

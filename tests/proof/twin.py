@@ -15,7 +15,7 @@ from contracts.grants import EngineTarget
 from inventory.load import LOCAL, load_cluster
 from inventory.model import Cluster
 from inventory.settings import Settings
-from stream_broker import app
+from stream_broker import app, renewing
 from stream_broker.engines.call import EngineCall
 from stream_broker.engines.deltas import Delta, Failure, Finish, Text
 from stream_broker.log.base import LogUnavailable
@@ -176,6 +176,14 @@ class Twin:
             await self.broker.sweeper._try_take_over(job_id, tag)
         except LogUnavailable:
             return
+
+    async def renew(self) -> None:
+        """Renews the leases of its relays, as it does from time to time."""
+        runner = self.broker.runner
+        log = self.broker.redis_log
+        assert log is not None
+        for jobs in renewing._by_home(runner.jobs):
+            await renewing._renew_home(log, jobs, runner.monotonic)
 
     def expire(self, job_id: str) -> None:
         """The log of a job that has ended here goes, if it is in memory; the record stays."""

@@ -7,14 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from contracts.grants import Settlement
 from stream_broker.tasks import end
 from tests.proof.ledger import Known
 from tests.proof.socket_viewer import SocketViewer
 from tests.proof.truth import Truth
-from tests.proof.twin import Twin, counted
+from tests.proof.twin import Twin
 from tests.proof.viewer import Viewer
 from tests.support.chaos_proxy import Mode
 from tests.support.eventually import eventually_async
@@ -25,7 +23,6 @@ JOBS = 2
 VIEWERS = 6
 BY_EVENTS = 4
 _TRIES = 10
-_ENDS = {"completed": "job_complete", "failed": "job_error", "cancelled": "job_cancelled"}
 
 
 class World:
@@ -114,7 +111,7 @@ class World:
         speech = twin.engines.of(f"job {job}")
         if speech is None or speech.paused:
             return
-        if self._owns(twin, self.jobs[job]):
+        if self.owns(twin, self.jobs[job]):
             self.said[job] = speech.count
         speech.finish()
 
@@ -146,7 +143,7 @@ class World:
         twin = self._at(at)
         if not twin.alive or sum(t.alive for t in self.twins) == 1:
             return
-        relayed = [job_id for job_id in self.jobs if self._owns(twin, job_id)]
+        relayed = [job_id for job_id in self.jobs if self.owns(twin, job_id)]
         await twin.drain()
         for viewer in self.viewers:
             if viewer.twin is twin:
@@ -181,6 +178,16 @@ class World:
         else:
             self._doing.add(doing)
             doing.add_done_callback(self._doing.discard)
+
+    async def renew(self, at: int) -> None:
+        """The relays of a broker renew their leases; those that are none any more hear so."""
+        twin = self._at(at)
+        if not twin.alive or (twin.proxy is not None and twin.proxy.mode != "open"):
+            return
+        await twin.renew()
+        for job_id in self.jobs:
+            mine = not twin.relays(job_id) or self.owns(twin, job_id)
+            assert mine or self.known[job_id].lost, "a relay that does not know that it is none"
 
     async def cancel(self, job: int, at: int) -> None:
         """The user cancels a job on some broker; what was answered well has to be done."""
@@ -220,7 +227,7 @@ class World:
 
     def heal(self) -> None:
         """All faults end."""
-        for twin in self._living():
+        for twin in self.living():
             if twin.proxy is not None:
                 twin.proxy.set("open")
         for viewer in self.viewers:
@@ -240,108 +247,15 @@ class World:
             shown = {seq: event for seq, event in known.events.items() if there.get(seq) != event}
             assert not shown, f"shown, and not in the log: {shown}"
 
-    async def finish(self) -> None:
-        """All faults end, the engines come to their end, and everybody sees all of it."""
-        self.look()
-        self.heal()
-        for number, job_id in enumerate(self.jobs):
-            await self._end(number, job_id)
-        for number, job_id in enumerate(self.jobs):
-            await self._read_everywhere(job_id)
-            self._check(number, job_id)
-            if not self.known[job_id].lost:
-                await self._check_settled(number, job_id)
-
-    async def _end(self, number: int, job_id: str) -> None:
-        """Brings a job to its end, wherever it is relayed by now."""
-
-        async def ended() -> bool:
-            if self.known[job_id].lost:
-                return not any(twin.relays(job_id) for twin in self._living())
-            if self.truth is not None and self.truth.ended(job_id):
-                return not any(twin.relays(job_id) for twin in self._living())
-            if self.truth is None and not self.twins[0].relays(job_id):
-                return True
-            if not any(self._owns(twin, job_id) for twin in self._living()):
-                await self.take_over(number, self.twins.index(self._living()[-1]))
-            return False
-
-        def say() -> None:
-            if job_id in self.cancelled and not self.known[job_id].lost:
-                return
-            for twin in self._living():
-                speech = twin.engines.of(f"job {number}")
-                if speech is None or speech.paused:
-                    continue
-                if self._owns(twin, job_id) and not self.known[job_id].lost:
-                    self.end(number, self.twins.index(twin))
-                else:
-                    # One that was, and hears of it when it writes.
-                    speech.speak(1)
-
-        async def step() -> bool:
-            say()
-            return await ended()
-
-        await eventually_async(step, within=20.0)
-
-    def _owns(self, twin: Twin, job_id: str) -> bool:
+    def owns(self, twin: Twin, job_id: str) -> bool:
+        """Has that broker the relay that may write?"""
         live = twin.broker.runner.jobs.get(job_id)
         if live is None or not live.running:
             return False
         return self.truth is None or live.epoch == self.truth.epoch(job_id)
 
-    async def _read_everywhere(self, job_id: str) -> None:
-        """Those who watch come to the end; so does a new viewer on every broker."""
-        readers = [viewer for viewer in self.viewers if viewer.job_id == job_id]
-        for twin in self._living():
-            new = Viewer(job_id, self.known[job_id]), SocketViewer(job_id, self.known)
-            for reader in new:
-                reader.connect(twin, 0)
-            readers += new
-            self.viewers += new
-
-        def all_over() -> bool:
-            for reader in readers:
-                reader.look()
-                if not (reader.over or reader.connected):
-                    reader.connect(self._living()[0], 0)
-            return all(reader.over for reader in readers)
-
-        await eventually_async(all_over, within=20.0)
-
-    def _check(self, number: int, job_id: str) -> None:
-        known = self.known[job_id]
-        self.look()
-        if known.lost or known.expired:
-            return
-        known.check_whole()
-        ended = known.events[known.last][0]
-        if ended == "job_complete":
-            assert known.text() == counted(self.said.get(number, -1)), "not what the engine said"
-            return
-        assert job_id in (self.cancelled if ended == "job_cancelled" else self.broken), ended
-        assert known.text() == counted(len(known.text().split()))
-
-    async def _check_settled(self, number: int, job_id: str) -> None:
-        """What the control plane is told, by whomever and however often, is one thing."""
-
-        async def told() -> list[Settlement]:
-            found = [one for one in self.settled if one.job_id == job_id]
-            if not found:
-                await self.take_over(number, self.twins.index(self._living()[-1]))
-            return found
-
-        said = [msgspec.structs.replace(one, node="") for one in await eventually_async(told)]
-        assert said == said[:1] * len(said), "settled in two ways"
-        known = self.known[job_id]
-        if known.end is not None:
-            name, data = known.events[known.end]
-            assert name == _ENDS[said[0].outcome]
-            shown = msgspec.json.decode(data)["usage"]
-            assert msgspec.to_builtins(said[0].usage).items() >= shown.items(), (said, shown)
-
-    def _living(self) -> list[Twin]:
+    def living(self) -> list[Twin]:
+        """The brokers that have not ended."""
         return [twin for twin in self.twins if twin.alive]
 
     def _at(self, at: int) -> Twin:
