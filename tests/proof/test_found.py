@@ -50,3 +50,16 @@ def test_a_cancellation_at_a_relay_that_does_not_know_yet_that_it_is_one_no_more
         assert world.cancelled == {world.jobs[1]}
     finally:
         machine.teardown()
+
+
+def test_a_renewal_by_a_relay_that_is_one_no_more(world: World) -> None:
+    """It kept the lease of the one that had taken over alive, and went on."""
+    machine = FailingMachine(lambda: world)
+    try:
+        machine.begin()  # type: ignore[no-untyped-call]
+        machine.take_over(job=1, at=2)  # type: ignore[no-untyped-call]
+        assert world.twins[1].relays(world.jobs[1])
+        machine.renew(at=1)  # type: ignore[no-untyped-call]
+        assert not world.twins[1].relays(world.jobs[1])
+    finally:
+        machine.teardown()
