@@ -22,41 +22,41 @@ class Finish:
 
     async def run(self) -> None:
         """All faults end, the engines come to their end, and everybody sees all of it."""
-        self._world.look()
-        self._world.heal()
-        for number, job_id in enumerate(self._world.jobs):
+        world = self._world
+        world.look()
+        world.heal()
+        for number, job_id in enumerate(world.jobs):
             await self._end(number, job_id)
-        for number, job_id in enumerate(self._world.jobs):
+        for number, job_id in enumerate(world.jobs):
             await self._read_everywhere(job_id)
             self._check(number, job_id)
-            if not self._world.known[job_id].lost:
+            if not world.known[job_id].lost:
                 await self._check_settled(number, job_id)
 
     async def _end(self, number: int, job_id: str) -> None:
         """Brings a job to its end, wherever it is relayed by now."""
+        world = self._world
 
         async def ended() -> bool:
-            if self._world.known[job_id].lost:
-                return not any(twin.relays(job_id) for twin in self._world.living())
-            if self._world.truth is not None and self._world.truth.ended(job_id):
-                return not any(twin.relays(job_id) for twin in self._world.living())
-            if self._world.truth is None and not self._world.twins[0].relays(job_id):
+            if world.known[job_id].lost:
+                return not any(twin.relays(job_id) for twin in world.living())
+            if world.truth is not None and world.truth.ended(job_id):
+                return not any(twin.relays(job_id) for twin in world.living())
+            if world.truth is None and not world.twins[0].relays(job_id):
                 return True
-            if not any(self._world.owns(twin, job_id) for twin in self._world.living()):
-                await self._world.take_over(
-                    number, self._world.twins.index(self._world.living()[-1])
-                )
+            if not any(world.owns(twin, job_id) for twin in world.living()):
+                await world.take_over(number, world.twins.index(world.living()[-1]))
             return False
 
         def say() -> None:
-            if job_id in self._world.cancelled and not self._world.known[job_id].lost:
+            if job_id in world.cancelled and not world.known[job_id].lost:
                 return
-            for twin in self._world.living():
+            for twin in world.living():
                 speech = twin.engines.of(f"job {number}")
                 if speech is None or speech.paused:
                     continue
-                if self._world.owns(twin, job_id) and not self._world.known[job_id].lost:
-                    self._world.end(number, self._world.twins.index(twin))
+                if world.owns(twin, job_id) and not world.known[job_id].lost:
+                    world.end(number, world.twins.index(twin))
                 else:
                     # One that was, and hears of it when it writes.
                     speech.speak(1)
@@ -69,54 +69,51 @@ class Finish:
 
     async def _read_everywhere(self, job_id: str) -> None:
         """Those who watch come to the end; so does a new viewer on every broker."""
-        readers = [viewer for viewer in self._world.viewers if viewer.job_id == job_id]
-        for twin in self._world.living():
-            new = Viewer(job_id, self._world.known[job_id]), SocketViewer(job_id, self._world.known)
+        world = self._world
+        readers = [viewer for viewer in world.viewers if viewer.job_id == job_id]
+        for twin in world.living():
+            new = Viewer(job_id, world.known[job_id]), SocketViewer(job_id, world.known)
             for reader in new:
                 reader.connect(twin, 0)
             readers += new
-            self._world.viewers += new
+            world.viewers += new
 
         def all_over() -> bool:
             for reader in readers:
                 reader.look()
                 if not (reader.over or reader.connected):
-                    reader.connect(self._world.living()[0], 0)
+                    reader.connect(world.living()[0], 0)
             return all(reader.over for reader in readers)
 
         await eventually_async(all_over, within=20.0)
 
     def _check(self, number: int, job_id: str) -> None:
-        known = self._world.known[job_id]
-        self._world.look()
+        world = self._world
+        known = world.known[job_id]
+        world.look()
         if known.lost or known.expired:
             return
         known.check_whole()
         ended = known.events[known.last][0]
         if ended == "job_complete":
-            assert known.text() == counted(self._world.said.get(number, -1)), (
-                "not what the engine said"
-            )
+            assert known.text() == counted(world.said.get(number, -1)), "not what the engine said"
             return
-        assert job_id in (
-            self._world.cancelled if ended == "job_cancelled" else self._world.broken
-        ), ended
+        assert job_id in (world.cancelled if ended == "job_cancelled" else world.broken), ended
         assert known.text() == counted(len(known.text().split()))
 
     async def _check_settled(self, number: int, job_id: str) -> None:
         """What the control plane is told, by whomever and however often, is one thing."""
+        world = self._world
 
         async def told() -> list[Settlement]:
-            found = [one for one in self._world.settled if one.job_id == job_id]
+            found = [one for one in world.settled if one.job_id == job_id]
             if not found:
-                await self._world.take_over(
-                    number, self._world.twins.index(self._world.living()[-1])
-                )
+                await world.take_over(number, world.twins.index(world.living()[-1]))
             return found
 
         said = [msgspec.structs.replace(one, node="") for one in await eventually_async(told)]
         assert said == said[:1] * len(said), "settled in two ways"
-        known = self._world.known[job_id]
+        known = world.known[job_id]
         if known.end is not None:
             name, data = known.events[known.end]
             assert name == _ENDS[said[0].outcome]
