@@ -36,8 +36,8 @@ cdef inline void _add(object holder, Py_ssize_t offset, long long more):
 
 cdef class Layout:
     """Where fields stand. `types` has the classes by the names below; `overhead` is
-    `events.OVERHEAD`, `frame_bytes` is `pump.FRAME_BYTES`, `decode` and `encode` take and
-    give JSON strings.
+    `events.OVERHEAD`, `frame_bytes` is `pump.FRAME_BYTES`, `stall` is `measures.STALL_S`;
+    `decode` and `encode` take and give JSON strings.
 
     Raises AttributeError for a field that is no slot of its class, KeyError for a class.
     """
@@ -51,7 +51,8 @@ cdef class Layout:
     cdef Py_ssize_t room_each, share_held, backlog_least
     cdef Py_ssize_t live_released, live_paused
     cdef Py_ssize_t log_bytes, job_events, job_bytes, state_seq
-    cdef Py_ssize_t since, low, high, run
+    cdef Py_ssize_t since, low, high, run, gaps_bucket, gaps_spread
+    cdef Py_ssize_t spread_bounds, spread_counts, spread_lows, spread_highs
     cdef Py_ssize_t parser_proven, parser_counted
     cdef Py_ssize_t event_seq, event_name, event_data, event_block
     cdef Py_ssize_t pump_window, pump_cursor, pump_delivery, pump_wrote_at, pump_over
@@ -60,10 +61,12 @@ cdef class Layout:
     cdef object decode
     cdef object encode
     cdef Py_ssize_t overhead, frame_bytes
+    cdef double stall
     # Of one read or one frame at a time; nothing is called while they count.
     cdef Piece pieces[MANY]
 
-    def __init__(self, dict types not None, *, int overhead, int frame_bytes, decode, encode):
+    def __init__(self, dict types not None, *, int overhead, int frame_bytes, double stall,
+                 decode, encode):
         def at(str owner, str field):
             cdef Py_ssize_t offset = okome_offset(getattr(types[owner], field))
             if offset < 0:
@@ -108,6 +111,12 @@ cdef class Layout:
         self.low = at("ChunkGaps", "low")
         self.high = at("ChunkGaps", "high")
         self.run = at("ChunkGaps", "run")
+        self.gaps_bucket = at("ChunkGaps", "_bucket")
+        self.gaps_spread = at("ChunkGaps", "_spread")
+        self.spread_bounds = at("Spread", "bounds")
+        self.spread_counts = at("Spread", "counts")
+        self.spread_lows = at("Spread", "lows")
+        self.spread_highs = at("Spread", "highs")
         self.parser_proven = at("OpenAIParser", "_proven")
         self.parser_counted = at("OpenAIParser", "_counted")
         self.event_seq = at("Event", "seq")
@@ -124,4 +133,4 @@ cdef class Layout:
         self.view_begun = at("NativeView", "_begun")
         self.event = types["Event"]
         self.decode, self.encode = decode, encode
-        self.overhead, self.frame_bytes = overhead, frame_bytes
+        self.overhead, self.frame_bytes, self.stall = overhead, frame_bytes, stall

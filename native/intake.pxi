@@ -1,17 +1,5 @@
 # An engine's read -> events in the window and the log.
 
-cdef inline int _count_gap(Layout layout, object gaps, double at) except -1:
-    """`_Gaps`' hot path: see there."""
-    cdef double since = <double> _get(gaps, layout.since)
-    cdef double gap = at - since
-    _set(gaps, layout.since, at)
-    if <double> _get(gaps, layout.low) < gap <= <double> _get(gaps, layout.high):
-        _add(gaps, layout.run, 1)
-    else:
-        gaps.turn(gap)
-    return 0
-
-
 cdef inline int _extend(list kept, list events) except -1:
     cdef Py_ssize_t at
     for at in range(PyList_GET_SIZE(events)):
@@ -301,7 +289,27 @@ cdef class Intake:
         held = <long long> _get(window, layout.window_bytes)
         if _get(window, layout.window_ended):
             if newest == _get(window, layout.window_last):
-                window._shrink(most // 8)
+                self._shrink(window, most // 8)
         elif held > <long long> _get(self.room, layout.room_each) or held > most:
-            window._shrink(min(<long long> _get(self.room, layout.room_each), most) // 2)
+            self._shrink(window, min(<long long> _get(self.room, layout.room_each), most) // 2)
+        return 0
+
+    cdef int _shrink(self, object window, long long target) except -1:
+        """`Window._shrink`."""
+        cdef Layout layout = self.layout
+        cdef list events = <list> _get(window, layout.window_events)
+        cdef long long left = <long long> _get(window, layout.window_bytes)
+        cdef long long most = <long long> _get(window, layout.window_shown) - <long long> _get(
+            window, layout.window_before
+        ) - 1
+        cdef Py_ssize_t drop = 0
+        cdef object event
+        while drop < most and left > target:
+            event = <object> PyList_GET_ITEM(events, drop)
+            left -= PyBytes_GET_SIZE(<bytes> _get(event, layout.event_data)) + layout.overhead
+            _set(event, layout.event_block, None)
+            drop += 1
+        _set(window, layout.window_bytes, left)
+        del events[:drop]
+        _add(window, layout.window_before, drop)
         return 0

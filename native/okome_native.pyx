@@ -33,7 +33,7 @@ cdef enum:
     SIZE_DIGITS_MAX = 6
 
 # As in stream_broker/native.py: raised where fields come to mean something else.
-FITS = 3
+FITS = 4
 
 cdef str TOKEN = "token"
 cdef str OPEN = "open"
@@ -56,5 +56,6 @@ cdef struct Piece:
 include "fields.pxi"
 include "bytes.pxi"
 include "form.pxi"
+include "gaps.pxi"
 include "intake.pxi"
 include "outlet.pxi"

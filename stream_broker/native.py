@@ -26,10 +26,11 @@ from stream_broker.live import LiveJob
 from stream_broker.log.direct import DirectWriter
 from stream_broker.log.lanes import LaneWriters
 from stream_broker.log.memory import Job, MemoryLog
-from stream_broker.measures import ChunkGaps, Hearing
+from stream_broker.measures import STALL_S, ChunkGaps, Hearing
 from stream_broker.pump import FRAME_BYTES, FrameConnection, Outlet, Pump, Shorten
 from stream_broker.record import JobState
 from stream_broker.relay import Relay
+from stream_broker.spread import Spread
 from stream_broker.tally import Tally
 from stream_broker.views.base import View
 from stream_broker.views.native import NativeView
@@ -49,6 +50,7 @@ _TYPES = {
     "MemoryJob": Job,
     "JobState": JobState,
     "ChunkGaps": ChunkGaps,
+    "Spread": Spread,
     "OpenAIParser": OpenAIParser,
     "Event": Event,
     "Pump": Pump,
@@ -62,7 +64,7 @@ MakeIntake = Callable[[OpenAIParser, Hearing | None], Intake | None]
 
 
 # What is told apart by it: a native part that was built for another form of these classes.
-_FITS = 3
+_FITS = 4
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,6 +94,7 @@ class Native:
                 _TYPES,
                 overhead=OVERHEAD,
                 frame_bytes=FRAME_BYTES,
+                stall=STALL_S,
                 decode=decode_string,
                 encode=msgspec.json.Encoder().encode,
             )

@@ -298,4 +298,5 @@ def _measured(gaps: ChunkGaps | None) -> Any:
     if gaps is None:
         return None
     spread = gaps._spread
-    return gaps.since, gaps.low, gaps.high, gaps.run, list(spread.counts), spread.total
+    own = gaps.since, gaps.low, gaps.high, gaps.run, gaps._bucket
+    return own, list(spread.counts), spread.total, dict(spread._marks)

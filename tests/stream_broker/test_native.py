@@ -288,4 +288,4 @@ def test_a_part_of_another_version_is_not_used(
 ) -> None:
     monkeypatch.setattr(native, "_FITS", 0)
     assert native.load() is None
-    assert "not used, for it does not fit: it fits 3, this is 0" in caplog.text
+    assert "not used, for it does not fit: it fits 4, this is 0" in caplog.text
