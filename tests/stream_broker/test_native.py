@@ -121,7 +121,7 @@ def answers(draw: st.DrawFn) -> list[bytes]:
 steps = st.one_of(
     st.just(("nothing", None)),
     st.just(("nothing", None)),
-    st.tuples(st.just("tick"), st.sampled_from((0.0001, 0.02, 0.3, 2.0))),
+    st.tuples(st.just("tick"), st.sampled_from((0.0001, 0.02, 0.3, 0.5, 2.0))),
     st.tuples(st.just("back"), st.just(5.0)),
     st.tuples(st.just("join"), st.sampled_from(("openai", "native", "chat"))),
     st.tuples(st.just("leave"), st.just(0)),
