@@ -23,11 +23,15 @@ class Results(msgspec.Struct, kw_only=True):
 
     machine: dict[str, str]
     quick: bool
-    rounds: int
     titles: dict[str, str]
     versions: dict[str, str]
     skipped: dict[str, str]
     rows: list[Row]
+
+    @property
+    def rounds(self) -> int:
+        """How many were begun."""
+        return max((row.round for row in self.rows), default=0)
 
     def of(self, peer: str, workload: str) -> list[dict[str, Any]]:
         """The values of each round in which it could be measured."""

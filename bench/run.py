@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = Results(
         machine=machine.describe() | {"files": str(machine.raise_limits())},
         quick=options.quick,
-        rounds=options.rounds,
         titles={peer.name: peer.title for peer in PEERS.values()},
         versions=machine.versions(peers, cache),
         skipped=skipped,

@@ -37,7 +37,7 @@ def _run(results: Results) -> str:
         if results.quick
         else ""
     )
-    return f"Run: {told}; {results.rounds} rounds, mean (lowest–highest).{warning}"
+    return f"Run: {told}; rounds {results.rounds}, mean (lowest–highest).{warning}"
 
 
 def _cost(results: Results) -> str:

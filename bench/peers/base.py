@@ -40,6 +40,11 @@ class Ground:
         return str(path)
 
 
+# What has no log takes a flood as fast as the load does: its streams had not ended after
+# 290 s, and vllm-router had grown to 23 GiB when the kernel killed it.
+NO_FLOOD = frozenset({"flood"})
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One row. `missing` says in a line why it cannot be run (None: it can); `skips` names

@@ -11,5 +11,9 @@ def _start(_: Ground) -> Target:
 
 
 PEER = Peer(
-    "direct", "none (the harness itself)", _start, lambda _: "", skips=frozenset({"frozen"})
+    "direct",
+    "none (the harness itself)",
+    _start,
+    lambda _: "",
+    skips=frozenset({"frozen", "flood"}),
 )

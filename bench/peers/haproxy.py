@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.peers.base import ENGINE, PROXY, Ground, Peer, first_line
+from bench.peers.base import ENGINE, NO_FLOOD, PROXY, Ground, Peer, first_line
 from bench.spec import Target
 from okome.programs import find_program
 
@@ -49,4 +49,4 @@ def _start(ground: Ground) -> Target:
     return Target(*PROXY)
 
 
-PEER = Peer("haproxy", "HAProxy (raw pass-through)", _start, _version, _missing)
+PEER = Peer("haproxy", "HAProxy (raw pass-through)", _start, _version, _missing, NO_FLOOD)

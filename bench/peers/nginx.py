@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.peers.base import ENGINE, PROXY, Ground, Peer, first_line
+from bench.peers.base import ENGINE, NO_FLOOD, PROXY, Ground, Peer, first_line
 from bench.spec import Target
 from okome.programs import find_program
 
@@ -66,4 +66,4 @@ http {{
 """
 
 
-PEER = Peer("nginx", "nginx (raw pass-through)", _start, _version, _missing)
+PEER = Peer("nginx", "nginx (raw pass-through)", _start, _version, _missing, NO_FLOOD)

@@ -54,5 +54,5 @@ PEER = Peer(
     _start,
     lambda _: VERSION,
     _missing,
-    skips=frozenset({"silent", "frozen"}),
+    skips=frozenset({"silent", "frozen", "flood"}),
 )

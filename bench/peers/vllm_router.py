@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.peers.base import PROXY, Ground, Peer, engine_url
+from bench.peers.base import NO_FLOOD, PROXY, Ground, Peer, engine_url
 from bench.spec import Target
 
 VERSION = "0.1.17"
@@ -33,4 +33,4 @@ def _start(ground: Ground) -> Target:
     return Target(*PROXY)
 
 
-PEER = Peer("vllm-router", "vllm-router", _start, lambda _: VERSION, _missing)
+PEER = Peer("vllm-router", "vllm-router", _start, lambda _: VERSION, _missing, NO_FLOOD)

@@ -37,7 +37,6 @@ def results() -> Results:
     return Results(
         machine={"processor": "2 x test"},
         quick=False,
-        rounds=2,
         titles={"nginx": "nginx", "okome-alone": "OKOME", "litellm": "LiteLLM", "portkey": "P"},
         versions={"nginx": "1.22"},
         skipped={"portkey": "node is not installed"},
@@ -58,6 +57,7 @@ def test_the_page_has_means_ranges_ratios_and_what_failed(results: Results, tmp_
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert "rounds 2, mean" in text
     assert "| nginx 1.22 | 10 (8–12) |" in text
     assert "| OKOME | 20 |" in text
     assert "| 2.0x |" in text
