@@ -40,7 +40,8 @@ _PASSING = (
     ReadOnlyError,
     TryAgainError,
 )
-_PASSING_WORDS = re.compile(r"\b(MISCONF|NOREPLICAS|BUSY)\b")
+# UNBLOCKED: a WAIT was under way when the primary became a replica.
+_PASSING_WORDS = re.compile(r"\b(MISCONF|NOREPLICAS|BUSY|UNBLOCKED)\b")
 # The same answers as they stand in a reply that no client has read yet.
 _PASSING_REPLY = re.compile(
     "ASK|CLUSTERDOWN|LOADING|MASTERDOWN|MOVED|NOSCRIPT|OOM|READONLY|TRYAGAIN|MISCONF|NOREPLICAS"

@@ -13,6 +13,7 @@ from stream_broker.log.store import Scripts, connect, translated
 from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import JOB, KEYS, LIFETIMES, append, head, job_id, tokens
 from tests.support.cluster import free_port
+from tests.support.eventually import eventually_async
 from tests.support.redis_server import RedisServer
 
 ECHO = "return {KEYS[1], ARGV[1]}"
@@ -70,6 +71,29 @@ async def test_a_hung_store_is_unavailable_within_the_timeout(
     finally:
         own_server.go_on()
     assert await scripts.run(ADD, ["k"], [5]) == 6
+
+
+async def test_a_primary_that_becomes_a_replica_is_unavailable_to_who_waits_for_its_replicas(
+    own: Any, own_server: RedisServer
+) -> None:
+    """An error in the middle of a pipeline, where the client puts words of its own before it."""
+    patient = connect(own_server.host, own_server.port, timeout=10)
+
+    async def ask() -> None:
+        async with translated(), patient.pipeline(transaction=False) as pipe:
+            pipe.set("k", 1)
+            pipe.wait(1, 10_000)
+            await pipe.execute()
+
+    async def is_waited() -> bool:
+        return bool((await own.info("clients"))["blocked_clients"])
+
+    asking = asyncio.create_task(ask())
+    await eventually_async(is_waited)
+    await own.replicaof("127.0.0.1", free_port())
+    with pytest.raises(LogUnavailable, match="UNBLOCKED"):
+        await asking
+    await patient.aclose()
 
 
 async def test_a_full_store_is_unavailable(own: Any, own_server: RedisServer) -> None:
