@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as Broken
 from redis.exceptions import RedisError
 
 from inventory.members import parse_members
@@ -69,7 +70,7 @@ class RedisCluster:
         (store,) = (store for store in self._cluster.log_stores() if store.name == name)
         deadline = time.monotonic() + self._patience
         told = False
-        while to_be_replaced(self._cluster, store, await self.look()):
+        while await self._is_to_be_replaced(store):
             if time.monotonic() > deadline:
                 report(f"{name} was not replaced in {self._patience:g} s; it starts empty")
                 return
@@ -103,6 +104,17 @@ class RedisCluster:
         """Closes all connections."""
         for client in self._clients.values():
             await client.aclose()
+
+    async def _is_to_be_replaced(self, store: LogStore) -> bool:
+        views = await self.look()
+        missing = [
+            other
+            for other in self._cluster.log_stores()
+            if other.name not in views and other is not store
+        ]
+        down = await asyncio.gather(*map(_is_down, missing))
+        silent = {other.name for other, is_down in zip(missing, down, strict=True) if not is_down}
+        return to_be_replaced(self._cluster, store, views, silent)
 
     async def _view(self, name: str) -> View | None:
         try:
@@ -157,6 +169,20 @@ class RedisCluster:
                 continue
 
 
+async def _is_down(store: LogStore) -> bool:
+    """Does nobody listen there? One that takes a connection may yet answer, and so may one
+    that was not reached in time."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(store.address, store.port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
+
+
 def _offset(replication: str) -> int:
     found = re.search(r"^slave_repl_offset:(\d+)", replication, re.MULTILINE)
     return int(found[1]) if found else 0
@@ -175,7 +201,9 @@ def _client(store: LogStore, password: str) -> Redis:
         password=password or None,
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
+        # Once more by a new connection: a pooled one is broken where the process was started
+        # anew since, and one that answers must not be taken for one that is away.
+        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
         decode_responses=True,
     )
     # Replies as they are: the client's own parsing of CLUSTER NODES leaves half of it out.

@@ -7,7 +7,7 @@ cluster, taking in a node that came back empty and giving a home its slots back 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from inventory.members import Member, owner
@@ -95,20 +95,22 @@ def lacking(cluster: Cluster, views: Views) -> list[str]:
     return reasons
 
 
-def to_be_replaced(cluster: Cluster, store: LogStore, views: Views) -> bool:
+def to_be_replaced(
+    cluster: Cluster, store: LogStore, views: Views, silent: Collection[str]
+) -> bool:
     """Is the process, which is down, still to be replaced by a replica that has its data?
 
     Started before that it would come back empty under its old name, and its replicas would
-    follow it and drop all they have (measured: everything was lost).
+    follow it and drop all they have (measured: everything was lost). `silent`: those (by
+    `address:port`) that are neither in the views nor known to be down; they may have it.
     """
-    for home in {other.home for other in cluster.log_stores()}:
-        first = cluster.log_slots(home)[0]
-        holder = owner((view.members for view in views.values()), first)
-        if holder is None or holder.name != store.name:
-            continue
-        if _data_left(holder, views):
-            return True
-    return False
+    holder = _holder(cluster, store, views)
+    if holder is not None and holder.name != store.name:
+        return False
+    kin = (other.name for other in cluster.log_stores() if other.home == store.home)
+    if any(name in silent for name in kin if name != store.name):
+        return True
+    return holder is not None and _data_left(holder, views)
 
 
 def _introduce(store: LogStore, stores: list[LogStore], views: Views) -> list[Step]:

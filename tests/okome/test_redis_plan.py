@@ -12,6 +12,7 @@ from okome.redis_plan import Step, View, lacking, next_steps, to_be_replaced
 CLUSTER = load_cluster(LOCAL.with_name("local-replicated.yml"))
 STORES = {store.name: store for store in CLUSTER.log_stores()}
 HOME, OTHER = "okome-node-03", "okome-node-04"
+NOBODY: frozenset[str] = frozenset()
 
 
 def process(home: str, *, primary: bool) -> LogStore:
@@ -223,23 +224,39 @@ def without(store: LogStore, found: Views, offset: int) -> Views:
 
 def test_a_primary_is_started_again_once_a_replica_has_its_slots() -> None:
     primary = process(HOME, primary=True)
-    assert to_be_replaced(CLUSTER, primary, without(primary, views(), offset=9))
+    assert to_be_replaced(CLUSTER, primary, without(primary, views(), offset=9), NOBODY)
     after = views(of=replaced())  # type: ignore[arg-type]
-    assert not to_be_replaced(CLUSTER, primary, without(primary, after, offset=9))
+    assert not to_be_replaced(CLUSTER, primary, without(primary, after, offset=9), NOBODY)
 
 
 def test_a_replica_that_was_promoted_is_waited_for_in_the_same_way() -> None:
     heir = process(HOME, primary=False)
     after = without(heir, views(of=replaced()), offset=9)  # type: ignore[arg-type]
-    assert to_be_replaced(CLUSTER, heir, after)
+    assert to_be_replaced(CLUSTER, heir, after, NOBODY)
 
 
 def test_a_replica_is_started_at_once() -> None:
     replica = process(HOME, primary=False)
-    assert not to_be_replaced(CLUSTER, replica, without(replica, views(), offset=9))
+    assert not to_be_replaced(CLUSTER, replica, without(replica, views(), offset=9), NOBODY)
 
 
 def test_nobody_is_waited_for_that_has_no_data_itself() -> None:
     primary = process(HOME, primary=True)
-    assert not to_be_replaced(CLUSTER, primary, without(primary, views(), offset=0))
-    assert not to_be_replaced(CLUSTER, primary, {})
+    assert not to_be_replaced(CLUSTER, primary, without(primary, views(), offset=0), NOBODY)
+    assert not to_be_replaced(CLUSTER, primary, {}, NOBODY)
+
+
+def test_who_may_have_the_data_and_is_not_heard_just_now_is_waited_for() -> None:
+    primary, replica = process(HOME, primary=True), process(HOME, primary=False)
+    stranger = next(store for store in STORES.values() if store.home != HOME)
+    found = without(primary, views(), offset=0)
+    del found[replica.name]
+    assert to_be_replaced(CLUSTER, primary, found, {replica.name})
+    assert to_be_replaced(CLUSTER, primary, {}, {replica.name})
+    assert not to_be_replaced(CLUSTER, primary, found, {primary.name, stranger.name})
+
+
+def test_nobody_is_waited_for_once_somebody_has_the_slots() -> None:
+    primary, silent = process(HOME, primary=True), process(HOME, primary=False)
+    after = without(primary, views(of=replaced()), offset=9)  # type: ignore[arg-type]
+    assert not to_be_replaced(CLUSTER, primary, after, {silent.name})

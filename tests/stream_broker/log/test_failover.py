@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from okome.redis_cluster import RedisCluster
 from stream_broker.events import Event
 from stream_broker.ids import Home, home_of
 from stream_broker.log.base import Append, LogUnavailable, Outcome
@@ -131,6 +132,16 @@ async def streaming(servers: ClusterServers, acks: int = 1) -> AsyncIterator[Str
         finally:
             await end(tasks)
             log.close()
+
+
+@asynccontextmanager
+async def looking(servers: ClusterServers) -> AsyncIterator[RedisCluster]:
+    """The cluster as its supervisor looks at it."""
+    redis = RedisCluster(servers.cluster)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
 
 
 async def test_a_primary_that_dies_costs_a_pause_and_nothing_else(
@@ -300,6 +311,39 @@ async def test_a_primary_that_is_started_again_waits_until_it_was_replaced(
         assert streams[3].outcome is None
         await asyncio.to_thread(wounded.mend)
         assert wounded.left_behind() == []
+
+
+async def test_a_primary_is_not_started_while_its_replicas_are_not_heard(
+    wounded: ClusterServers,
+) -> None:
+    """Both are too slow to answer: they have its data all the same."""
+    home, told = wounded.home(NODE), asyncio.Event()
+    async with streaming(wounded) as streams, looking(wounded) as redis:
+        for replica in wounded.replicas(NODE):
+            wounded.hang(replica)
+        wounded.kill(home)
+        waiting = asyncio.create_task(redis.await_replaced(home.name, lambda _: told.set()))
+        ends = {waiting, asyncio.create_task(told.wait())}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        assert not waiting.done()
+        for replica in wounded.replicas(NODE):
+            wounded.go_on(replica)
+        await waiting
+        await asyncio.to_thread(wounded.wait_promoted, NODE)
+        await streams[3].more()
+
+
+async def test_a_process_that_was_started_anew_is_seen_at_the_first_look(
+    wounded: ClusterServers,
+) -> None:
+    """Though connections to the one before it are kept for all."""
+    replica = wounded.replicas(NODE)[0]
+    async with looking(wounded) as redis:
+        assert len(await redis.look()) == len(wounded.stores)
+        await asyncio.to_thread(wounded.kill, replica)
+        wounded.start_one(replica)
+        await eventually_async(lambda: b"master_link_status:up" in wounded.info(replica))
+        assert len(await redis.look()) == len(wounded.stores)
 
 
 async def test_a_home_that_lost_all_its_data_serves_new_jobs_again(
