@@ -22,7 +22,9 @@ from tests.support.nets import own_octet
 
 INVENTORY = LOCAL.with_name("local-replicated.yml")
 _FORM_S = 20.0
-PATIENCE_S = 6.0
+# Longer than an election that is refused because there has just been another one (2 s), and is
+# begun again after 4 s.
+PATIENCE_S = 9.0
 
 
 def free_net() -> str:
