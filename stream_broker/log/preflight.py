@@ -10,12 +10,9 @@ import asyncio
 import logging
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from stream_broker.log.store import Address
+from stream_broker.log.store import Address, connect
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_S = 1.0
@@ -68,14 +65,7 @@ def passing_fault(info: dict[str, Any], *, clustered: bool) -> str | None:
 async def _info(address: Address, password: str) -> dict[str, Any] | str | None:
     """The answer of INFO; why it is refused; None when there is no answer."""
     host, port = address
-    client = Redis(
-        host=host,
-        port=port,
-        password=password or None,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = connect(host, port, timeout=_TIMEOUT_S, password=password)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             info: dict[str, Any] = await client.info()

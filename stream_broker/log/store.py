@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -56,6 +56,22 @@ Address = tuple[str, int]
 WAIT_MS = 300
 
 
+class LoopConnection(Connection):
+    """The client's, on uvloop: a write to a connection that is broken already, and of which the
+    client has not heard yet, is a RuntimeError there that no client knows."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Raises redis' ConnectionError for it, as for any that breaks."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            if "the handler is closed" not in str(error):
+                raise
+            raise Broken("the connection has ended") from error
+
+
 def connect(
     host: str, port: int, *, timeout: float, connections: int = 64, password: str = ""
 ) -> Any:
@@ -66,6 +82,7 @@ def connect(
     At most `connections` calls at once; the others wait for their turn, as long again.
     """
     pool = BlockingConnectionPool(
+        connection_class=LoopConnection,
         host=host,
         port=port,
         password=password or None,

@@ -7,14 +7,18 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from tests.torture.chaos import UnknownMisfortune
 from tests.torture.report import table
 from tests.torture.run import Options, Run
-from tests.torture.stage import stage
+from tests.torture.stage import PREFIX, stage
 
 _EPILOG = """\
 Clients of every kind (SSE, OpenAI with resume, EventSource, WebSocket) make jobs, cut their
@@ -37,23 +41,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"torture {time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     say(f"seed {seed}: starting the cluster")
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        found = _found(options, directory, say) | {"seed": seed}
+        if found["ok"]:
+            shutil.rmtree(directory)
+    except UnknownMisfortune as error:
+        shutil.rmtree(directory)
+        print(f"torture: --only: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if directory.exists():
+            say(f"the cluster's files, with all logs, are in {directory}")
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(table(found, color=color))
+    if options.json is not None:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0 if found["ok"] else 1
+
+
+def _found(
+    options: argparse.Namespace, directory: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
     rate = options.rate if options.engine == "synthetic" else None
-    with stage(rate, replicated=options.replicated) as (cluster, engine):
+    with stage(rate, replicated=options.replicated, directory=directory) as (cluster, engine):
         asked = Options(
             minutes=options.minutes,
             reconnects=options.reconnects,
             clients=options.clients,
             synthetic=options.engine == "synthetic",
             chaos=options.chaos,
+            only=tuple(options.only),
             cuts=not options.no_cuts,
             engine=engine,
         )
-        found = asyncio.run(Run(cluster, asked, say).run()) | {"seed": seed}
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(table(found, color=color))
-    if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if found["ok"] else 1
+        return asyncio.run(Run(cluster, asked, say).run())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("all", "rolling", "none"),
         default="all",
         help="what happens: everything in turn, one rolling restart of the brokers, nothing",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="of everything, what begins so: redis-killed, stream-hung okome-node-03, …",
     )
     parser.add_argument("--no-cuts", action="store_true", help="clients stay as long as they can")
     parser.add_argument("--seed", type=int, help="of the choices made (default: any; it is told)")

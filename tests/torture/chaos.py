@@ -55,10 +55,15 @@ class Operator:
         return False
 
 
+class UnknownMisfortune(ValueError):
+    """None has a name that begins so."""
+
+
 class Chaos:
     """One misfortune after the other. `spared` is a broker that nothing happens to.
 
-    `engine` kills an engine that is not the supervisor's, and starts it again.
+    `engine` kills an engine that is not the supervisor's, and starts it again. `only`: how the
+    names of those begin that happen; all do without it.
     """
 
     def __init__(
@@ -69,9 +74,11 @@ class Chaos:
         pause: tuple[float, float],
         engine: Act | None,
         say: Callable[[str], None],
+        only: tuple[str, ...] = (),
     ) -> None:
         self._operator = operator
         self._book = book
+        self._only = only
         self._spared = spared
         self._pause = pause
         self._engine = engine
@@ -129,6 +136,13 @@ class Chaos:
                 acts.append((f"{role}-drained {name}", lambda n=name: self.drain(n)))
                 acts.append((f"{role}-hung {name}", lambda n=name: self._hang(n)))
                 acts.append((f"{role}-stopped {name}", lambda n=name: self._stop(n)))
+        if self._only:
+            known = sorted({name for name, _ in acts})
+            acts = [(name, act) for name, act in acts if name.startswith(self._only)]
+            if not acts:
+                raise UnknownMisfortune(
+                    f"nothing begins with {', '.join(self._only)}; there are {', '.join(known)}"
+                )
         random.shuffle(acts)
         return acts
 

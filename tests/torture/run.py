@@ -30,7 +30,8 @@ class Options:
 
     `engine`: kills and restarts an engine that is not the supervisor's. `synthetic`: its
     text counts, so that it can be checked. `chaos`: `all` misfortunes, `rolling` for one
-    rolling restart of the brokers, or `none`. `cuts`: clients cut their own connections and
+    rolling restart of the brokers, or `none`; `only`: how those of `all` begin that are wanted,
+    if not every one. `cuts`: clients cut their own connections and
     turn to any broker; without they stay as long as they can, and know the ingress only.
     """
 
@@ -39,6 +40,7 @@ class Options:
     clients: int = 24
     synthetic: bool = True
     chaos: Literal["all", "rolling", "none"] = "all"
+    only: tuple[str, ...] = ()
     cuts: bool = True
     pause: tuple[float, float] = (1.0, 4.0)
     tokens: tuple[int, int] = (60, 240)
@@ -114,7 +116,13 @@ class Run:
     def _chaos(self) -> Chaos:
         options = self.options
         return Chaos(
-            self._operator, self.book, options.spared, options.pause, options.engine, self._say
+            self._operator,
+            self.book,
+            options.spared,
+            options.pause,
+            options.engine,
+            self._say,
+            options.only,
         )
 
     async def _guarded(self, doing: Coroutine[Any, Any, None]) -> None:

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvloop
+from redis.exceptions import ConnectionError as Broken
 from redis.exceptions import ResponseError
 
 from stream_broker.log.base import LogUnavailable
 from stream_broker.log.redis import RedisLog
-from stream_broker.log.store import Scripts, connect, translated
+from stream_broker.log.store import LoopConnection, Scripts, connect, translated
 from stream_broker.log.stores import OneStore
 from tests.stream_broker.building import JOB, KEYS, LIFETIMES, append, head, job_id, tokens
 from tests.support.cluster import free_port
@@ -71,6 +73,28 @@ async def test_a_hung_store_is_unavailable_within_the_timeout(
     finally:
         own_server.go_on()
     assert await scripts.run(ADD, ["k"], [5]) == 6
+
+
+def test_a_connection_that_broke_unheard_is_replaced_on_the_brokers_own_event_loop(
+    redis_server: RedisServer,
+) -> None:
+    """It may do so between its beginning and the first word: a pool's own look is before that."""
+
+    async def ask() -> object:
+        connection = LoopConnection(host=redis_server.host, port=redis_server.port)
+        await connection.connect()
+        transport = connection._writer.transport
+        transport.abort()
+        await eventually_async(lambda: "closed=True" in repr(transport))
+        with pytest.raises(Broken):
+            await connection.send_command("PING")
+        await connection.send_command("PING")
+        answer = await connection.read_response()
+        await connection.disconnect()
+        return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask()) == b"PONG"
 
 
 async def test_a_primary_that_becomes_a_replica_is_unavailable_to_who_waits_for_its_replicas(
