@@ -13,6 +13,7 @@ from tests.support import synthetic_engine
 from tests.support.cluster import Cluster
 from tests.torture.book import Book, Job
 from tests.torture.chaos import Chaos, Meter, Operator
+from tests.torture.complaints import complaints
 from tests.torture.readers import EventSource, OpenAI, Reader
 from tests.torture.report import figures
 from tests.torture.site import Site
@@ -56,6 +57,7 @@ class Run:
         self.book = Book()
         self._say = say
         self._operator = Operator(cluster.paths)
+        self._logs = cluster.paths.logs
         status = cluster.status()
         brokers = {
             node["name"]: f"http://{node['address']}:{node['port']}"
@@ -95,6 +97,8 @@ class Run:
         finally:
             await _end([*others, *clients])
         await asyncio.gather(*(self._last_look(job) for job in tuple(self.book.jobs.values())))
+        for text in await asyncio.to_thread(lambda: list(complaints(self._logs))):
+            self.book.violation("complaint", text)
         self.book.close(synthetic_engine.words if self.options.synthetic else None)
         if self._failed:
             raise self._failed[0]
