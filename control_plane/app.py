@@ -203,6 +203,7 @@ def _lifespan(
             await stack.enter_async_context(
                 repeating("engine watch", TEND_EVERY_S, plane.tend_engines)
             )
+            stack.push_async_callback(plane.prober.aclose)
             await stack.enter_async_context(
                 repeating("engine probe", PROBE_EVERY_S, plane.prober.check)
             )

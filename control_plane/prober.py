@@ -28,17 +28,18 @@ from control_plane.continuation import (
 )
 from control_plane.health import Health
 from control_plane.metrics import Metrics
-from control_plane.proofs import Proof, attempted, due, known, postponed
+from control_plane.proofs import PROBE_S, Proof, attempted, due, known, patience, postponed
 
 log = logging.getLogger(__name__)
 
-# For all forms together; the first one may have to wait for running generations.
-PROBE_S: Final = 15.0
+# A first attempt has ended by then.
+LOOK_S: Final = PROBE_S[0] + 1.0
 ANSWER_MAX: Final = 256 << 10
 
 
 class Prober:
-    """What has been proven of every engine. `check` is one round; its owner says when.
+    """What has been proven of every engine. `check` is one round; its owner says when, and
+    `aclose` ends all of them.
 
     `health` tells how an engine is; `clock` gives Unix seconds.
     """
@@ -56,6 +57,8 @@ class Prober:
         self._clock = clock
         self._metrics = metrics
         self._proofs: dict[EngineTarget, Proof] = {}
+        # By engine and when it came up: another time is another engine.
+        self._running: dict[tuple[EngineTarget, float | None], asyncio.Task[None]] = {}
         self.follow(engines)
 
     def follow(self, engines: Iterable[EngineTarget]) -> None:
@@ -87,25 +90,38 @@ class Prober:
         return waiting
 
     async def check(self) -> None:
-        """Probes the engines that are due, all at the same time."""
+        """Probes the engines that are due, all at the same time, and waits for them for as long as
+        a first attempt may take. Who takes longer goes on, and holds up no other."""
         now = self._clock()
-        asked = [e for e, proof in self._proofs.items() if due(proof, self._health(e), now)]
-        # All are waited for, also when this is cancelled: they share the client.
-        for result in await asyncio.gather(*map(self._prove, asked), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        begun = []
+        for engine, proof in self._proofs.items():
+            health = self._health(engine)
+            if (engine, health.since) not in self._running and due(proof, health, now):
+                task = asyncio.create_task(self._prove(engine, proof, health))
+                self._running[engine, health.since] = task
+                begun.append(task)
+        if begun:
+            await asyncio.wait(begun, timeout=LOOK_S)
+        over = [which for which, task in self._running.items() if task.done()]
+        for task in [self._running.pop(which) for which in over]:
+            task.result()
 
-    async def _prove(self, engine: EngineTarget) -> None:
-        health = self._health(engine)
+    async def aclose(self) -> None:
+        """Ends the probes that are under way."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _prove(self, engine: EngineTarget, proof: Proof, health: Health) -> None:
         loaded = await self._loaded(engine)
-        found = await self._probe(engine) if loaded else None
-        proof = self._proofs.get(engine)
-        if proof is None:  # no engine any more since it was asked
-            return
+        found = await self._probe(engine, patience(proof, health)) if loaded else None
+        known_now = self._proofs.get(engine)
+        if known_now is None or self._health(engine).since != health.since:
+            return  # no engine any more, or another one, since it was asked
         if not loaded:
-            self._proofs[engine] = postponed(proof, health, self._clock())
+            self._proofs[engine] = postponed(known_now, health, self._clock())
             return
-        self._proofs[engine] = attempted(proof, health, found, self._clock())
+        self._proofs[engine] = attempted(known_now, health, found, self._clock())
         continues = found is not None and found.continues
         self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
         log.info("engine %s, %s: %s", engine.base_url, engine.model, found or "not proven")
@@ -117,18 +133,18 @@ class Prober:
             return True
         url = f"{engine.base_url.rstrip('/')}/api/ps"
         try:
-            response = await self._client.get(url, timeout=PROBE_S)
+            response = await self._client.get(url, timeout=LOOK_S)
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
         return is_loaded(engine.model, response.content)
 
-    async def _probe(self, engine: EngineTarget) -> Capability | None:
-        """None when the answers decide nothing: a bad moment."""
+    async def _probe(self, engine: EngineTarget, within: float) -> Capability | None:
+        """None when the answers decide nothing: a bad moment. `within` seconds for all forms."""
         seen: dict[Form, Answer] = {}
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(within):
                 for form in forms_for(engine):
-                    seen[form] = answer = await self._ask(engine, form)
+                    seen[form] = answer = await self._ask(engine, form, within)
                     if form == "once" and not answer.decides:
                         return None
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
@@ -136,12 +152,12 @@ class Prober:
             return None
         return verdict(seen)
 
-    async def _ask(self, engine: EngineTarget, form: Form) -> Answer:
+    async def _ask(self, engine: EngineTarget, form: Form, within: float) -> Answer:
         url, body = request_for(engine, form)
         read = b""
         # llama.cpp closes after a stream although it promises to keep the connection.
         headers = {"Connection": "close"}
-        asked = self._client.stream("POST", url, json=body, headers=headers, timeout=PROBE_S)
+        asked = self._client.stream("POST", url, json=body, headers=headers, timeout=within)
         async with asked as response:
             async for piece in response.aiter_bytes():
                 read += piece

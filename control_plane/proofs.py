@@ -1,4 +1,5 @@
-"""When an engine is to be probed: once after it has come up, and little more. Pure."""
+"""When an engine is to be probed: once after it has come up, and again while nothing is decided.
+Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from typing import Final
 from control_plane.continuation import Capability
 from control_plane.health import Health
 
-# Seconds from one undecided attempt to the next; then none before it has been away.
+# Seconds from one undecided attempt to the next; the last of them from then on.
 RETRY_AFTER_S: Final = (2.0, 10.0, 60.0)
+# How long an attempt may take (seconds), the first one, which `/readyz` may be waiting for, and
+# every other: an engine with a queue lets each question wait behind the answers before it.
+PROBE_S: Final = (15.0, 180.0)
 # Until a model that is not loaded is looked for again.
 POSTPONE_S: Final = 2.0
 
@@ -31,7 +35,12 @@ def due(proof: Proof, health: Health, now: float) -> bool:
         return False
     if proof.since != health.since:
         return True
-    return proof.found is None and proof.attempts <= len(RETRY_AFTER_S) and now >= proof.next_at
+    return proof.found is None and now >= proof.next_at
+
+
+def patience(proof: Proof, health: Health) -> float:
+    """How long the next attempt may take, in seconds."""
+    return PROBE_S[proof.since == health.since and proof.attempts > 0]
 
 
 def attempted(proof: Proof, health: Health, found: Capability | None, now: float) -> Proof:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,10 +11,13 @@ import httpx
 import pytest
 
 from contracts.grants import EngineTarget
+from control_plane.continuation import forms_for
 from control_plane.engines import EngineWatch
 from control_plane.metrics import Metrics
 from control_plane.prober import Prober
+from control_plane.proofs import RETRY_AFTER_S
 from tests.control_plane.harness import Clock, rulebook
+from tests.support.eventually import eventually_async
 
 MODELS = rulebook().policy_models(0)
 SMALL, SMALL_ELSEWHERE = MODELS[0].engines
@@ -28,6 +32,8 @@ class Engines(httpx.AsyncBaseTransport):
         self.away: set[str] = set()
         self.broken: set[str] = set()
         self.loaded = ["small", "other"]
+        self.queues: dict[str, asyncio.Event] = {}
+        self.waiting = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -37,6 +43,8 @@ class Engines(httpx.AsyncBaseTransport):
                 return httpx.Response(200, json={"models": [{"name": n} for n in self.loaded]})
             return httpx.Response(200 if up else 503)
         self.asked.append(host)
+        if host in self.queues:
+            await self._in_queue(self.queues[host])
         if host in self.broken:
             raise httpx.ReadError("cut", request=request)
         if host in self.refusing:
@@ -44,6 +52,13 @@ class Engines(httpx.AsyncBaseTransport):
         body = json.loads(request.content)
         count = sum(len(m["content"].split()) for m in body["messages"])
         return httpx.Response(200, text=_answer(body, count))
+
+    async def _in_queue(self, turn: asyncio.Event) -> None:
+        self.waiting += 1
+        try:
+            await turn.wait()
+        finally:
+            self.waiting -= 1
 
 
 def _answer(body: dict[str, Any], count: int) -> str:
@@ -126,6 +141,37 @@ async def test_a_probe_that_breaks_is_tried_later_and_is_no_illness(place: Place
     place.clock.now += 1
     await place.round()
     assert place.continues()
+
+
+async def test_an_engine_with_a_queue_is_waited_for_and_holds_up_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.proofs.PROBE_S", (0.05, 60.0))
+    monkeypatch.setattr("control_plane.prober.LOOK_S", 0.3)
+    turn = place.engines.queues["a.test"] = asyncio.Event()
+    place.engines.away = {"b.test"}
+    await place.round()
+    assert SMALL not in place.prober.untried
+    place.clock.now += RETRY_AFTER_S[0]
+    await place.round()
+    place.engines.away = set()
+    await place.round()
+    assert (place.continues(), place.continues(SMALL_ELSEWHERE)) == (False, True)
+
+    turn.set()
+    await eventually_async(place.continues)
+    await place.round()
+    assert place.engines.asked.count("a.test") == 1 + len(forms_for(SMALL))
+
+
+async def test_a_probe_that_waits_ends_with_its_owner(place: Place) -> None:
+    place.engines.queues["a.test"] = asyncio.Event()
+    await place.watch.check()
+    checking = asyncio.create_task(place.prober.check())
+    await eventually_async(lambda: "a.test" in place.engines.asked)
+    checking.cancel()
+    await place.prober.aclose()
+    assert place.engines.waiting == 0
 
 
 async def test_ollama_loads_no_model_for_a_probe(place: Place) -> None:

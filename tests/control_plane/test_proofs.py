@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from control_plane.continuation import Capability
 from control_plane.health import Health, observe
-from control_plane.proofs import RETRY_AFTER_S, Proof, attempted, due, known, postponed
+from control_plane.proofs import (
+    PROBE_S,
+    RETRY_AFTER_S,
+    Proof,
+    attempted,
+    due,
+    known,
+    patience,
+    postponed,
+)
 
 FOUND = Capability(continues=True)
 UP = observe(Health(), True, 100.0)
@@ -39,16 +48,24 @@ def test_one_missed_check_changes_nothing_but_waits() -> None:
     assert not due(Proof(), missed, 101.0)
 
 
-def test_bad_moments_are_few_and_far_between() -> None:
-    proof, now, attempts = Proof(), 100.0, 0
-    while due(proof, UP, now):
+def test_bad_moments_are_far_between_and_the_last_is_not_the_end() -> None:
+    """An engine that is busy all day is proven once it has a moment."""
+    proof, now = Proof(), 100.0
+    for attempts in range(8):
+        assert due(proof, UP, now)
         proof = attempted(proof, UP, None, now)
-        attempts += 1
-        assert not due(proof, UP, now)
-        now += RETRY_AFTER_S[min(attempts - 1, len(RETRY_AFTER_S) - 1)]
-    assert attempts == len(RETRY_AFTER_S) + 1
-    assert not due(proof, UP, 1e9)
+        pause = RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S) - 1)]
+        assert not due(proof, UP, now + pause - 0.1)
+        now += pause
     assert known(proof, UP) == Capability()
+    assert not due(attempted(proof, UP, FOUND, now), UP, 1e9)
+
+
+def test_the_first_attempt_is_short_and_the_others_wait_their_turn_at_the_engine() -> None:
+    first, later = PROBE_S
+    tried = attempted(Proof(), UP, None, 100.0)
+    assert (patience(Proof(), UP), patience(tried, UP)) == (first, later)
+    assert patience(tried, observe(Health(), True, 200.0)) == first
 
 
 def test_a_model_that_is_not_loaded_costs_no_attempt() -> None:

@@ -63,7 +63,7 @@ class Chaos:
     """One misfortune after the other. `spared` is a broker that nothing happens to.
 
     `engine` kills an engine that is not the supervisor's, and starts it again. `only`: how the
-    names of those begin that happen; all do without it.
+    names of those begin that happen; all do without it. `drained`: seconds that a drain may take.
     """
 
     def __init__(
@@ -74,10 +74,12 @@ class Chaos:
         pause: tuple[float, float],
         engine: Act | None,
         say: Callable[[str], None],
+        drained: float,
         only: tuple[str, ...] = (),
     ) -> None:
         self._operator = operator
         self._book = book
+        self._drained = drained
         self._only = only
         self._spared = spared
         self._pause = pause
@@ -180,7 +182,7 @@ class Chaos:
         async def ended() -> bool:
             return bool((await self._operator.node(name))["state"] == "stopped")
 
-        await eventually_async(ended, within=_WHOLE_S)
+        await eventually_async(ended, within=self._drained)
         await self._operator.ask("start", f"{name}/stream")
 
 
