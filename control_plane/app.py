@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -17,9 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from contracts.grants import EngineTarget
 from contracts.problems import ProblemError
 from control_plane.background import repeating
 from control_plane.books import Books
+from control_plane.continuation import Capability
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
 from control_plane.entrance import Entrance
@@ -54,6 +56,7 @@ from control_plane.store.database import Database
 from control_plane.store.drained import all_drained
 from control_plane.store.keeping import Keeper, keep_nothing
 from control_plane.store.migrate import installed_at
+from control_plane.store.proven import all_proven, keep_proven
 from control_plane.store.users import seed
 from control_plane.tools.toolbox import Toolbox
 from control_plane.tools.trail import FLUSH_EVERY_S, Trail
@@ -150,7 +153,9 @@ def _plane(
         shelf=Shelf(sealer) if sealer else None,
         roster=Roster(settings.streams_per_user),
         engines=watch,
-        prober=Prober(engines, client, watch.health, clock, metrics),
+        prober=Prober(
+            engines, client, watch.health, clock, metrics, _keeping_proofs(database, clock)
+        ),
         fleet=fleet,
         dispatcher=dispatcher,
         poller=Poller(fleet, watch, client, clock, held, cold),
@@ -248,9 +253,21 @@ async def _prepare(plane: Plane, api_key: str) -> None:
         log.warning("the key in the credential `api_key` was revoked and opens nothing")
     plane.created = int(created)
     await plane.begin_policy()
+    plane.prober.recall(await plane.database.run(all_proven))
     plane.fleet.set_drained(await plane.database.run(all_drained))
     for grant in plane.books.ledger.open_grants():
         plane.dispatcher.adopt(grant, now)
+
+
+def _keeping_proofs(
+    database: Database, clock: Callable[[], float]
+) -> Callable[[EngineTarget, Capability], Awaitable[None]]:
+    async def keep(engine: EngineTarget, found: Capability) -> None:
+        # A store that is away costs the next process one probe.
+        with suppress(ProblemError):
+            await database.run(lambda c: keep_proven(c, engine, found, clock()))
+
+    return keep
 
 
 def _counting_faults(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import httpx
@@ -28,7 +28,19 @@ from control_plane.continuation import (
 )
 from control_plane.health import Health
 from control_plane.metrics import Metrics
-from control_plane.proofs import PROBE_S, Proof, attempted, due, known, patience, postponed
+from control_plane.proofs import (
+    PROBE_S,
+    Proof,
+    attempted,
+    due,
+    is_tried,
+    known,
+    patience,
+    postponed,
+    recalled,
+    seen,
+)
+from control_plane.store.proven import Which, which
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +53,8 @@ class Prober:
     """What has been proven of every engine. `check` is one round; its owner says when, and
     `aclose` ends all of them.
 
-    `health` tells how an engine is; `clock` gives Unix seconds.
+    `health` tells how an engine is; `clock` gives Unix seconds; `keep` is called with what was
+    found out, for `recall` of the next process.
     """
 
     def __init__(
@@ -51,8 +64,10 @@ class Prober:
         health: Callable[[EngineTarget], Health],
         clock: Callable[[], float],
         metrics: Metrics,
+        keep: Callable[[EngineTarget, Capability], Awaitable[None]],
     ) -> None:
         self._client = client
+        self._keep = keep
         self._health = health
         self._clock = clock
         self._metrics = metrics
@@ -65,6 +80,12 @@ class Prober:
         """These are all engines from now on; what is known of those that stay is kept."""
         wanted = dict.fromkeys(engine for engine in engines if forms_for(engine))
         self._proofs = {engine: self._proofs.get(engine, Proof()) for engine in wanted}
+
+    def recall(self, kept: Mapping[Which, Capability]) -> None:
+        """What the process before this one has found out of the engines that are followed."""
+        for engine in self._proofs:
+            if found := kept.get(which(engine)):
+                self._proofs[engine] = recalled(found)
 
     def proven(self, engine: EngineTarget) -> EngineTarget:
         """The engine with what is known of it. Never waits; may be asked in any thread."""
@@ -81,11 +102,11 @@ class Prober:
 
     @property
     def untried(self) -> list[EngineTarget]:
-        """Engines that are up and have not been probed since."""
+        """Engines that are up and have not been probed since, and of which nothing is kept."""
         waiting = []
         for engine, proof in self._proofs.items():
             health = self._health(engine)
-            if health.healthy and (health.since is None or proof.since != health.since):
+            if health.healthy and not is_tried(proof, health):
                 waiting.append(engine)
         return waiting
 
@@ -94,16 +115,17 @@ class Prober:
         a first attempt may take. Who takes longer goes on, and holds up no other."""
         now = self._clock()
         begun = []
-        for engine, proof in self._proofs.items():
+        for engine in self._proofs:
             health = self._health(engine)
+            proof = self._proofs[engine] = seen(self._proofs[engine], health)
             if (engine, health.since) not in self._running and due(proof, health, now):
                 task = asyncio.create_task(self._prove(engine, proof, health))
                 self._running[engine, health.since] = task
                 begun.append(task)
         if begun:
             await asyncio.wait(begun, timeout=LOOK_S)
-        over = [which for which, task in self._running.items() if task.done()]
-        for task in [self._running.pop(which) for which in over]:
+        over = [key for key, task in self._running.items() if task.done()]
+        for task in [self._running.pop(key) for key in over]:
             task.result()
 
     async def aclose(self) -> None:
@@ -122,9 +144,11 @@ class Prober:
             self._proofs[engine] = postponed(known_now, health, self._clock())
             return
         self._proofs[engine] = attempted(known_now, health, found, self._clock())
-        continues = found is not None and found.continues
+        continues = known(self._proofs[engine], health).continues
         self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
         log.info("engine %s, %s: %s", engine.base_url, engine.model, found or "not proven")
+        if found is not None:
+            await self._keep(engine, found)
 
     async def _loaded(self, engine: EngineTarget) -> bool:
         """Ollama loads a model when it is asked for: not for a probe, which might put

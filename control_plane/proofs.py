@@ -21,21 +21,37 @@ POSTPONE_S: Final = 2.0
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What is known of one engine and model. `since` is when the engine came up that was
-    probed (`Health.since`): another time is another engine. `attempts` counts since then."""
+    probed (`Health.since`): another time is another engine. `attempts` counts since then.
+    `kept`: found by a process before this one, and as good until this one has found out."""
 
     since: float | None = None
     attempts: int = 0
     next_at: float = 0.0
     found: Capability | None = None
+    kept: bool = False
+
+
+def recalled(found: Capability) -> Proof:
+    """What a process before this one has found out."""
+    return Proof(found=found, kept=True)
+
+
+def seen(proof: Proof, health: Health) -> Proof:
+    """What is kept of a process before, at the engine's first check by this one: that it was
+    away in between cannot be seen, but that it is."""
+    if not proof.kept or proof.since is not None or health.checked_at is None:
+        return proof
+    return replace(proof, since=health.since) if health.healthy else Proof()
 
 
 def due(proof: Proof, health: Health, now: float) -> bool:
     """Whether to probe now: it answers, and has not been proven since it came up."""
     if not health.healthy or health.failures or health.checked_at is None:
         return False
+    proof = seen(proof, health)
     if proof.since != health.since:
         return True
-    return proof.found is None and now >= proof.next_at
+    return (proof.found is None or proof.kept) and now >= proof.next_at
 
 
 def patience(proof: Proof, health: Health) -> float:
@@ -45,19 +61,30 @@ def patience(proof: Proof, health: Health) -> float:
 
 def attempted(proof: Proof, health: Health, found: Capability | None, now: float) -> Proof:
     """After an attempt that was decided, or not (None)."""
-    before = proof if proof.since == health.since else Proof(since=health.since)
+    before = _of_now(proof, health)
     wait = RETRY_AFTER_S[min(before.attempts, len(RETRY_AFTER_S) - 1)]
-    return replace(before, attempts=before.attempts + 1, next_at=now + wait, found=found)
+    after = replace(before, attempts=before.attempts + 1, next_at=now + wait)
+    return after if found is None else replace(after, found=found, kept=False)
 
 
 def postponed(proof: Proof, health: Health, now: float) -> Proof:
     """After a look that found nothing to probe; no attempt."""
-    before = proof if proof.since == health.since else Proof(since=health.since)
-    return replace(before, next_at=now + POSTPONE_S)
+    return replace(_of_now(proof, health), next_at=now + POSTPONE_S)
+
+
+def is_tried(proof: Proof, health: Health) -> bool:
+    """Is something known, or has it been tried, of the engine as it is now?"""
+    return health.since is not None and seen(proof, health).since == health.since
 
 
 def known(proof: Proof, health: Health) -> Capability:
     """What may be relied on: nothing of an engine that has been away since."""
+    proof = seen(proof, health)
     if proof.found is None or proof.since != health.since:
         return Capability()
     return proof.found
+
+
+def _of_now(proof: Proof, health: Health) -> Proof:
+    proof = seen(proof, health)
+    return proof if proof.since == health.since else Proof(since=health.since)

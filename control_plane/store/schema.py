@@ -187,6 +187,18 @@ drained_engines: Final = Table(
     Column("drained_at", Double, nullable=False),
 )
 
+# Whether engines go on behind a text, as it was found out last.
+proven_engines: Final = Table(
+    "proven_engines",
+    METADATA,
+    Column("kind", Text, primary_key=True),
+    Column("base_url", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("continues", Boolean, nullable=False),
+    Column("trims", Boolean, nullable=False),
+    Column("proven_at", Double, nullable=False),
+)
+
 conversations: Final = Table(
     "conversations",
     METADATA,

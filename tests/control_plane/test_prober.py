@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from contracts.grants import EngineTarget
-from control_plane.continuation import forms_for
+from control_plane.continuation import Capability, forms_for
 from control_plane.engines import EngineWatch
 from control_plane.metrics import Metrics
 from control_plane.prober import Prober
 from control_plane.proofs import RETRY_AFTER_S
+from control_plane.store.proven import Which, which
 from tests.control_plane.harness import Clock, rulebook
 from tests.support.eventually import eventually_async
 
@@ -79,12 +80,16 @@ class Place:
         metrics = Metrics()
         self.clock, self.engines = clock, engines
         self.watch = EngineWatch(targets, client, clock, metrics)
-        self.prober = Prober(targets, client, self.watch.health, clock, metrics)
+        self.kept: dict[Which, Capability] = {}
+        self.prober = Prober(targets, client, self.watch.health, clock, metrics, self._keep)
 
     async def round(self) -> None:
         self.clock.now += 1
         await self.watch.check()
         await self.prober.check()
+
+    async def _keep(self, engine: EngineTarget, found: Capability) -> None:
+        self.kept[which(engine)] = found
 
     def continues(self, engine: EngineTarget = SMALL) -> bool:
         return self.prober.proven(engine).continues
@@ -162,6 +167,38 @@ async def test_an_engine_with_a_queue_is_waited_for_and_holds_up_no_other(
     await eventually_async(place.continues)
     await place.round()
     assert place.engines.asked.count("a.test") == 1 + len(forms_for(SMALL))
+
+
+async def test_what_is_found_out_is_kept_for_the_next_process(place: Place) -> None:
+    place.engines.refusing = {"b.test"}
+    await place.round()
+    assert place.kept[which(SMALL)] == Capability(continues=True, trims=True)
+    assert place.kept[which(SMALL_ELSEWHERE)] == Capability()
+
+
+async def test_what_is_kept_stands_until_it_was_found_out_again(place: Place) -> None:
+    """The engine is too busy to answer, or it is another one behind the same URL."""
+    place.prober.recall({which(SMALL): Capability(continues=True)})
+    assert place.continues()
+    place.engines.broken = {"a.test"}
+    await place.round()
+    assert place.continues()
+    assert SMALL not in place.prober.untried
+    place.engines.broken, place.engines.refusing = set(), {"a.test"}
+    place.clock.now += 1
+    await place.round()
+    assert not place.continues()
+
+
+async def test_what_is_kept_of_an_engine_that_is_away_is_worth_nothing(place: Place) -> None:
+    place.prober.recall({which(SMALL): Capability(continues=True)})
+    place.engines.away = place.engines.broken = {"a.test"}
+    await place.round()
+    await place.round()
+    assert not place.continues()
+    place.engines.away = set()
+    await place.round()
+    assert not place.continues()
 
 
 async def test_a_probe_that_waits_ends_with_its_owner(place: Place) -> None:

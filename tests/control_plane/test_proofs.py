@@ -10,9 +10,11 @@ from control_plane.proofs import (
     Proof,
     attempted,
     due,
+    is_tried,
     known,
     patience,
     postponed,
+    recalled,
 )
 
 FOUND = Capability(continues=True)
@@ -71,3 +73,22 @@ def test_the_first_attempt_is_short_and_the_others_wait_their_turn_at_the_engine
 def test_a_model_that_is_not_loaded_costs_no_attempt() -> None:
     proof = postponed(Proof(), UP, 100.0)
     assert (proof.attempts, due(proof, UP, 101.0), due(proof, UP, 102.0)) == (0, False, True)
+
+
+def test_what_a_process_before_has_found_out_is_probed_again_at_once() -> None:
+    kept = recalled(FOUND)
+    assert (known(kept, Health()), is_tried(kept, Health())) == (FOUND, False)
+    assert (known(kept, UP), is_tried(kept, UP), due(kept, UP, 100.0)) == (FOUND, True, True)
+    tried = attempted(kept, UP, None, 100.0)
+    assert (known(tried, UP), due(tried, UP, 101.0), due(tried, UP, 102.0)) == (FOUND, False, True)
+    assert known(attempted(tried, UP, Capability(), 102.0), UP) == Capability()
+    assert not due(attempted(tried, UP, FOUND, 102.0), UP, 1e9)
+
+
+def test_what_a_process_before_has_found_out_ends_when_the_engine_is_away() -> None:
+    down = observe(observe(UP, False, 101.0), False, 102.0)
+    again = observe(down, True, 103.0)
+    assert known(recalled(FOUND), down) == Capability()
+    tried = attempted(recalled(FOUND), UP, None, 100.0)
+    assert known(tried, again) == Capability()
+    assert not is_tried(tried, again)

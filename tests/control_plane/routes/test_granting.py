@@ -9,6 +9,7 @@ import pytest
 
 from contracts.grants import BATCH_MAX, Grant, GrantAnswers
 from contracts.policy import PolicySnapshot
+from tests.control_plane.conftest import Start
 from tests.control_plane.harness import API_KEY, Clock, Harness, code_of, settlement
 from tests.support.eventually import eventually_async
 
@@ -41,6 +42,21 @@ async def test_grants_and_policy_tell_which_engines_continue_a_text(
     clock.now += 3
     await control.plane.prober.check()
     assert await told() == [True] * 4
+
+
+async def test_which_engines_continue_a_text_is_known_over_a_restart(
+    start: Start, clock: Clock
+) -> None:
+    """Also while they are too busy to be asked again."""
+    async with start() as control:
+        await eventually_async(lambda: not control.plane.prober.untried)
+        control.engines.continues = True
+        clock.now += 3
+        await control.plane.prober.check()
+    async with start() as control:
+        await eventually_async(lambda: not control.plane.prober.untried)
+        grant = msgspec.json.decode((await control.grant()).content, type=Grant)
+        assert [engine.continues for engine in grant.targets] == [True, True]
 
 
 @pytest.mark.parametrize(
