@@ -100,11 +100,13 @@ class Connection:
             self._context.viewers.closed(reason)
         finally:
             self._connection.taker = None
-            await end([reading, writing])
-            self._jobs.close()
-            # A draining broker waits for the close too.
-            await self._close(reason)
-            self._context.viewers.remove(self._jobs)
+            try:
+                await end([reading, writing])
+                self._jobs.close()
+                # A draining broker waits for the close too.
+                await self._close(reason)
+            finally:
+                self._context.viewers.remove(self._jobs)
 
     async def _close(self, reason: str) -> None:
         if self._socket.application_state is not WebSocketState.CONNECTED or reason == "gone":
@@ -116,7 +118,7 @@ class Connection:
             async with asyncio.timeout(self._context.settings.send_timeout):
                 await self._socket.close(CLOSE_DRAINING if reason == "drained" else 1000)
                 await self._connection.until_closed(LINGER_S)
-        except (TimeoutError, RuntimeError):
+        except (TimeoutError, RuntimeError, WebSocketDisconnect):
             self._connection.abort()
 
     async def _read(self) -> str:

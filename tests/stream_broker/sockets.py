@@ -29,6 +29,7 @@ class Socket:
         self.waiting = 0
         self.fills_at: int | None = None
         """Full after so many writes."""
+        self.aborted = False
         self.closed = asyncio.Event()
         self.awaited = asyncio.Event()
 
@@ -40,6 +41,9 @@ class Socket:
 
     def unsent(self) -> int:
         return self.waiting
+
+    def abort(self) -> None:
+        self.aborted = True
 
     async def until_closed(self, timeout: float) -> None:
         """Returns when the test sets `closed`."""

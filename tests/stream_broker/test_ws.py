@@ -23,6 +23,7 @@ class Client:
 
     def __init__(self, parts: Parts, send_timeout: float = 60.0) -> None:
         self.codes: list[int] = []
+        self.left = False
         self.socket = Socket()
         self.socket.give_up = self.codes.append  # type: ignore[attr-defined]
         self.scope = {"extensions": {EXTENSION: self.socket}}
@@ -47,6 +48,8 @@ class Client:
         return text
 
     async def close(self, code: int) -> None:
+        if self.left:
+            raise WebSocketDisconnect(code=1006)
         self.codes.append(code)
 
     async def say(self, **members: Any) -> list[dict[str, Any]]:
@@ -131,6 +134,17 @@ async def test_a_drain_ends_it_by_1012(parts: Parts) -> None:
     assert len(client.viewers) == 1
     client.socket.closed.set()
     await client.ended()
+    assert len(client.viewers) == 0
+
+
+async def test_who_is_gone_when_the_connection_is_ended_is_a_viewer_no_more(parts: Parts) -> None:
+    """A drain would wait for it until its deadline, and its place would be taken for ever."""
+    client = Client(parts)
+    await client.say(op="ping")
+    client.left = True
+    client.viewers.drain()
+    await client.ended()
+    assert client.socket.aborted
     assert len(client.viewers) == 0
 
 
