@@ -21,7 +21,6 @@ from contracts.grants import EngineTarget
 from contracts.problems import ProblemError
 from control_plane.background import repeating
 from control_plane.books import Books
-from control_plane.continuation import Capability
 from control_plane.credentials import Credentials
 from control_plane.engines import EngineWatch
 from control_plane.entrance import Entrance
@@ -36,6 +35,7 @@ from control_plane.placing.rules import PlacingRules
 from control_plane.plane import PRUNE_EVERY_S, REFRESH_EVERY_S, Plane
 from control_plane.policy_source import PolicySource
 from control_plane.prober import Prober
+from control_plane.proofs import Proven
 from control_plane.roster import Roster
 from control_plane.routes.account import Account
 from control_plane.routes.admin_engines import AdminEngines
@@ -261,11 +261,11 @@ async def _prepare(plane: Plane, api_key: str) -> None:
 
 def _keeping_proofs(
     database: Database, clock: Callable[[], float]
-) -> Callable[[EngineTarget, Capability], Awaitable[None]]:
-    async def keep(engine: EngineTarget, found: Capability) -> None:
+) -> Callable[[EngineTarget, Proven], Awaitable[None]]:
+    async def keep(engine: EngineTarget, proven: Proven) -> None:
         # A store that is away costs the next process one probe.
         with suppress(ProblemError):
-            await database.run(lambda c: keep_proven(c, engine, found, clock()))
+            await database.run(lambda c: keep_proven(c, engine, proven, clock()))
 
     return keep
 

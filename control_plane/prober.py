@@ -26,11 +26,14 @@ from control_plane.continuation import (
     request_for,
     verdict,
 )
+from control_plane.fleet.asking import ask
 from control_plane.health import Health
+from control_plane.identity import identity_of, questions
 from control_plane.metrics import Metrics
 from control_plane.proofs import (
     PROBE_S,
     Proof,
+    Proven,
     attempted,
     due,
     is_tried,
@@ -38,15 +41,20 @@ from control_plane.proofs import (
     patience,
     postponed,
     recalled,
+    recognized,
     seen,
 )
 from control_plane.store.proven import Which, which
 
 log = logging.getLogger(__name__)
 
+# What an engine says of itself it says at once.
+IDENTITY_S: Final = 2.0
 # A first attempt has ended by then.
-LOOK_S: Final = PROBE_S[0] + 1.0
+LOOK_S: Final = IDENTITY_S + PROBE_S[0] + 1.0
 ANSWER_MAX: Final = 256 << 10
+# A page, or none: what else is answered may be of the moment.
+_TELLING: Final = frozenset({200, 404})
 
 
 class Prober:
@@ -64,7 +72,7 @@ class Prober:
         health: Callable[[EngineTarget], Health],
         clock: Callable[[], float],
         metrics: Metrics,
-        keep: Callable[[EngineTarget, Capability], Awaitable[None]],
+        keep: Callable[[EngineTarget, Proven], Awaitable[None]],
     ) -> None:
         self._client = client
         self._keep = keep
@@ -81,11 +89,11 @@ class Prober:
         wanted = dict.fromkeys(engine for engine in engines if forms_for(engine))
         self._proofs = {engine: self._proofs.get(engine, Proof()) for engine in wanted}
 
-    def recall(self, kept: Mapping[Which, Capability]) -> None:
+    def recall(self, kept: Mapping[Which, Proven]) -> None:
         """What the process before this one has found out of the engines that are followed."""
         for engine in self._proofs:
-            if found := kept.get(which(engine)):
-                self._proofs[engine] = recalled(found)
+            if proven := kept.get(which(engine)):
+                self._proofs[engine] = recalled(proven)
 
     def proven(self, engine: EngineTarget) -> EngineTarget:
         """The engine with what is known of it. Never waits; may be asked in any thread."""
@@ -135,20 +143,39 @@ class Prober:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _prove(self, engine: EngineTarget, proof: Proof, health: Health) -> None:
+        identity = await self._identity(engine)
+        if (known_now := self._same(engine, health)) is None:
+            return
+        self._proofs[engine] = recognized(known_now, health, identity)
         loaded = await self._loaded(engine)
         found = await self._probe(engine, patience(proof, health)) if loaded else None
-        known_now = self._proofs.get(engine)
-        if known_now is None or self._health(engine).since != health.since:
-            return  # no engine any more, or another one, since it was asked
+        if (known_now := self._same(engine, health)) is None:
+            return
         if not loaded:
             self._proofs[engine] = postponed(known_now, health, self._clock())
             return
-        self._proofs[engine] = attempted(known_now, health, found, self._clock())
+        proven = None if found is None else Proven(found, identity)
+        self._proofs[engine] = attempted(known_now, health, proven, self._clock())
         continues = known(self._proofs[engine], health).continues
         self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
         log.info("engine %s, %s: %s", engine.base_url, engine.model, found or "not proven")
-        if found is not None:
-            await self._keep(engine, found)
+        if proven is not None:
+            await self._keep(engine, proven)
+
+    def _same(self, engine: EngineTarget, health: Health) -> Proof | None:
+        """What is known by now; None if it is no engine any more, or was away, since then."""
+        same = self._health(engine).since == health.since
+        return self._proofs.get(engine) if same else None
+
+    async def _identity(self, engine: EngineTarget) -> str | None:
+        base = engine.base_url.rstrip("/")
+        paths = questions(engine)
+        asked = (ask(self._client, "GET", f"{base}{path}", IDENTITY_S) for path in paths)
+        answers = await asyncio.gather(*asked)
+        if any(status not in _TELLING for status, _ in answers):
+            return None
+        pages = (body if status == 200 else b"" for status, body in answers)
+        return identity_of(engine, dict(zip(paths, pages, strict=True)))
 
     async def _loaded(self, engine: EngineTarget) -> bool:
         """Ollama loads a model when it is asked for: not for a probe, which might put

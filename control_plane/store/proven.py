@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 
 from contracts.grants import EngineTarget
 from control_plane.continuation import Capability
+from control_plane.proofs import Proven
 from control_plane.store.engines import insert_into
 from control_plane.store.schema import proven_engines
 
@@ -18,19 +19,26 @@ def which(engine: EngineTarget) -> Which:
     return engine.kind, engine.base_url, engine.model
 
 
-def all_proven(connection: Connection) -> dict[Which, Capability]:
+def all_proven(connection: Connection) -> dict[Which, Proven]:
     """The last proof of each."""
     rows = connection.execute(select(proven_engines))
     return {
-        (row.kind, row.base_url, row.model): Capability(row.continues, row.trims) for row in rows
+        (row.kind, row.base_url, row.model): Proven(
+            Capability(row.continues, row.trims), row.identity
+        )
+        for row in rows
     }
 
 
-def keep_proven(
-    connection: Connection, engine: EngineTarget, found: Capability, now: float
-) -> None:
+def keep_proven(connection: Connection, engine: EngineTarget, proven: Proven, now: float) -> None:
     """In place of the one before."""
-    said = {"continues": found.continues, "trims": found.trims, "proven_at": now}
+    found = proven.found
+    said = {
+        "continues": found.continues,
+        "trims": found.trims,
+        "proven_at": now,
+        "identity": proven.identity,
+    }
     kind, base_url, model = which(engine)
     row = {"kind": kind, "base_url": base_url, "model": model} | said
     connection.execute(

@@ -197,6 +197,7 @@ proven_engines: Final = Table(
     Column("continues", Boolean, nullable=False),
     Column("trims", Boolean, nullable=False),
     Column("proven_at", Double, nullable=False),
+    Column("identity", Text),
 )
 
 conversations: Final = Table(

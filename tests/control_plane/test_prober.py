@@ -15,7 +15,7 @@ from control_plane.continuation import Capability, forms_for
 from control_plane.engines import EngineWatch
 from control_plane.metrics import Metrics
 from control_plane.prober import Prober
-from control_plane.proofs import RETRY_AFTER_S
+from control_plane.proofs import RETRY_AFTER_S, Proven
 from control_plane.store.proven import Which, which
 from tests.control_plane.harness import Clock, rulebook
 from tests.support.eventually import eventually_async
@@ -35,6 +35,7 @@ class Engines(httpx.AsyncBaseTransport):
         self.loaded = ["small", "other"]
         self.queues: dict[str, asyncio.Event] = {}
         self.waiting = 0
+        self.files: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -42,6 +43,9 @@ class Engines(httpx.AsyncBaseTransport):
             up = host not in self.away
             if request.url.path == "/api/ps":
                 return httpx.Response(200, json={"models": [{"name": n} for n in self.loaded]})
+            if request.url.path == "/v1/models" and host in self.files:
+                entry = {"id": SMALL.model, "root": self.files[host]}
+                return httpx.Response(200, json={"data": [entry]})
             return httpx.Response(200 if up else 503)
         self.asked.append(host)
         if host in self.queues:
@@ -80,7 +84,7 @@ class Place:
         metrics = Metrics()
         self.clock, self.engines = clock, engines
         self.watch = EngineWatch(targets, client, clock, metrics)
-        self.kept: dict[Which, Capability] = {}
+        self.kept: dict[Which, Proven] = {}
         self.prober = Prober(targets, client, self.watch.health, clock, metrics, self._keep)
 
     async def round(self) -> None:
@@ -88,8 +92,8 @@ class Place:
         await self.watch.check()
         await self.prober.check()
 
-    async def _keep(self, engine: EngineTarget, found: Capability) -> None:
-        self.kept[which(engine)] = found
+    async def _keep(self, engine: EngineTarget, proven: Proven) -> None:
+        self.kept[which(engine)] = proven
 
     def continues(self, engine: EngineTarget = SMALL) -> bool:
         return self.prober.proven(engine).continues
@@ -172,13 +176,13 @@ async def test_an_engine_with_a_queue_is_waited_for_and_holds_up_no_other(
 async def test_what_is_found_out_is_kept_for_the_next_process(place: Place) -> None:
     place.engines.refusing = {"b.test"}
     await place.round()
-    assert place.kept[which(SMALL)] == Capability(continues=True, trims=True)
-    assert place.kept[which(SMALL_ELSEWHERE)] == Capability()
+    assert place.kept[which(SMALL)] == Proven(Capability(continues=True, trims=True))
+    assert place.kept[which(SMALL_ELSEWHERE)] == Proven(Capability())
 
 
 async def test_what_is_kept_stands_until_it_was_found_out_again(place: Place) -> None:
     """The engine is too busy to answer, or it is another one behind the same URL."""
-    place.prober.recall({which(SMALL): Capability(continues=True)})
+    place.prober.recall({which(SMALL): Proven(Capability(continues=True))})
     assert place.continues()
     place.engines.broken = {"a.test"}
     await place.round()
@@ -191,7 +195,7 @@ async def test_what_is_kept_stands_until_it_was_found_out_again(place: Place) ->
 
 
 async def test_what_is_kept_of_an_engine_that_is_away_is_worth_nothing(place: Place) -> None:
-    place.prober.recall({which(SMALL): Capability(continues=True)})
+    place.prober.recall({which(SMALL): Proven(Capability(continues=True))})
     place.engines.away = place.engines.broken = {"a.test"}
     await place.round()
     await place.round()
@@ -199,6 +203,25 @@ async def test_what_is_kept_of_an_engine_that_is_away_is_worth_nothing(place: Pl
     place.engines.away = set()
     await place.round()
     assert not place.continues()
+
+
+@pytest.mark.parametrize(("file", "known"), [("weights", True), ("other weights", False)])
+async def test_an_engine_that_comes_back_busy_is_known_by_its_name(
+    place: Place, monkeypatch: pytest.MonkeyPatch, file: str, known: bool
+) -> None:
+    """It was killed, and all its callers are back before the first probe."""
+    monkeypatch.setattr("control_plane.proofs.PROBE_S", (0.05, 60.0))
+    place.engines.files["a.test"] = "weights"
+    await place.round()
+    place.engines.away = {"a.test"}
+    await place.round()
+    await place.round()
+    assert not place.continues()
+    place.engines.away, place.engines.files["a.test"] = set(), file
+    place.engines.queues["a.test"] = asyncio.Event()
+    await place.round()
+    assert place.continues() is known
+    await place.prober.aclose()
 
 
 async def test_a_probe_that_waits_ends_with_its_owner(place: Place) -> None:
