@@ -146,7 +146,7 @@ class Prober:
         identity = await self._identity(engine)
         if (known_now := self._same(engine, health)) is None:
             return
-        self._proofs[engine] = recognized(known_now, health, identity)
+        self._learn(engine, health, recognized(known_now, health, identity))
         loaded = await self._loaded(engine)
         found = await self._probe(engine, patience(proof, health)) if loaded else None
         if (known_now := self._same(engine, health)) is None:
@@ -155,12 +155,15 @@ class Prober:
             self._proofs[engine] = postponed(known_now, health, self._clock())
             return
         proven = None if found is None else Proven(found, identity)
-        self._proofs[engine] = attempted(known_now, health, proven, self._clock())
-        continues = known(self._proofs[engine], health).continues
-        self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
+        self._learn(engine, health, attempted(known_now, health, proven, self._clock()))
         log.info("engine %s, %s: %s", engine.base_url, engine.model, found or "not proven")
         if proven is not None:
             await self._keep(engine, proven)
+
+    def _learn(self, engine: EngineTarget, health: Health, proof: Proof) -> None:
+        self._proofs[engine] = proof
+        continues = known(proof, health).continues
+        self._metrics.engine_continues.labels(engine.base_url, engine.model).set(continues)
 
     def _same(self, engine: EngineTarget, health: Health) -> Proof | None:
         """What is known by now; None if it is no engine any more, or was away, since then."""

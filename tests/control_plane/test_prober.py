@@ -81,7 +81,7 @@ class Place:
 
     def __init__(self, clock: Clock, client: httpx.AsyncClient, engines: Engines) -> None:
         targets = [engine for model in MODELS for engine in model.engines]
-        metrics = Metrics()
+        metrics = self.metrics = Metrics()
         self.clock, self.engines = clock, engines
         self.watch = EngineWatch(targets, client, clock, metrics)
         self.kept: dict[Which, Proven] = {}
@@ -221,6 +221,10 @@ async def test_an_engine_that_comes_back_busy_is_known_by_its_name(
     place.engines.queues["a.test"] = asyncio.Event()
     await place.round()
     assert place.continues() is known
+    told = place.metrics.registry.get_sample_value(
+        "okome_control_engine_continues", {"engine": SMALL.base_url, "model": SMALL.model}
+    )
+    assert told == known
     await place.prober.aclose()
 
 
