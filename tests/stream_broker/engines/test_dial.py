@@ -154,3 +154,38 @@ async def test_a_name_is_looked_up() -> None:
     loop = asyncio.get_running_loop()
     found = await dial._resolve(loop, Origin(False, "localhost", 8000, "", ""))
     assert {address[1] for _, _, _, _, address in found} == {8000}
+
+
+async def test_nobody_looks_up_an_address_to_connect_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a thread of uvloop's was asked")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", never)
+    monkeypatch.setattr(loop, "sock_connect", never)
+    async with ScriptedEngine(silent) as engine:
+        (await dial.connect(Origin(False, "127.0.0.1", engine.port, "", ""))).close()
+
+
+async def test_a_port_nobody_listens_at_refuses() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(ConnectionRefusedError):
+            await dial.connect(Origin(False, "127.0.0.1", taken.getsockname()[1], "", ""))
+
+
+@pytest.mark.filterwarnings("error")
+async def test_who_gives_up_connecting_leaves_nothing_behind() -> None:
+    """A listener whose queue is full answers nothing; connections to it wait for seconds."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as busy, socket.socket() as first:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        first.connect(busy.getsockname())
+        origin = Origin(False, "127.0.0.1", busy.getsockname()[1], "", "")
+        connecting = loop.create_task(dial.connect(origin))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(connecting), 0.05)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
