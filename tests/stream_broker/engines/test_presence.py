@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from stream_broker.engines.origin import Origin, origin_of
-from stream_broker.engines.presence import Presence, refuses
+from stream_broker.engines.presence import GATHER_S, Presence, refuses
 from tests.stream_broker.engines.scripts import silent
 from tests.support.scripted_engine import ScriptedEngine
 
@@ -44,6 +44,27 @@ async def test_one_question_is_asked_for_all_that_doubt() -> None:
             await asked.wait()
         await presence.aclose()
         assert engine.connections == 1
+
+
+async def test_those_that_doubt_one_after_the_other_are_asked_for_together() -> None:
+    """As silent streams do, whose seconds have begun at different times."""
+    presence = Presence(TIMEOUT_S)
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    async def question(peer: object) -> None:
+        asked.set()
+
+    async with ScriptedEngine(question) as engine:
+        begin = loop.time()
+        while not asked.is_set():
+            presence.doubt(where(engine), lambda: pytest.fail("it is there"))
+            turn = loop.create_future()
+            loop.call_later(0.001, turn.set_result, None)
+            await turn
+        assert loop.time() - begin >= GATHER_S
+        assert engine.connections == 1
+        await presence.aclose()
 
 
 async def test_all_that_doubt_hear_that_it_is_gone() -> None:
