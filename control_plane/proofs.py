@@ -71,8 +71,9 @@ def patience(proof: Proof, health: Health) -> float:
 
 def recognized(proof: Proof, health: Health, identity: str | None) -> Proof:
     """Once it has come up and told who it is: of the same engine as before the same is known,
-    until it has been probed; of another one nothing. One that tells nothing may be another."""
-    proof = _of_now(proof, health)
+    until it has been probed; of another one nothing. One that tells nothing may be another. No
+    attempt."""
+    proof = seen(proof, health)
     if proof.proven is None or identity is None or proof.proven.identity is None:
         return proof
     if proof.proven.identity == identity:

@@ -205,6 +205,19 @@ async def test_what_is_kept_of_an_engine_that_is_away_is_worth_nothing(place: Pl
     assert not place.continues()
 
 
+async def test_who_has_only_told_who_it_is_has_not_been_tried(place: Place) -> None:
+    """A cluster is ready once its engines have been: what they can must be known by then."""
+    place.engines.files["a.test"] = "weights"
+    turn = place.engines.queues["a.test"] = asyncio.Event()
+    await place.watch.check()
+    checking = asyncio.create_task(place.prober.check())
+    await eventually_async(lambda: place.engines.waiting == 1)
+    assert SMALL in place.prober.untried
+    turn.set()
+    await checking
+    assert (SMALL in place.prober.untried, place.continues()) == (False, True)
+
+
 @pytest.mark.parametrize(("file", "known"), [("weights", True), ("other weights", False)])
 async def test_an_engine_that_comes_back_busy_is_known_by_its_name(
     place: Place, monkeypatch: pytest.MonkeyPatch, file: str, known: bool
