@@ -20,7 +20,8 @@ _VERSION: Final = "/version"
 _PROPS: Final = "/props"
 _TAGS: Final = "/api/tags"
 _OLLAMA: Final = "/api/version"
-
+# What msgspec raises for an answer, be it HTML, no UTF-8 or a thousand brackets.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _Page = TypeVar("_Page", bound=msgspec.Struct)
 
@@ -89,7 +90,7 @@ def identity_of(engine: EngineTarget, answers: Mapping[str, bytes]) -> str | Non
     """
     try:
         model, server = _told(engine, answers)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
     if not model:
         return None
@@ -107,8 +108,12 @@ def _told(engine: EngineTarget, answers: Mapping[str, bytes]) -> tuple[list[Any]
     own = [entry for entry in listed if entry.id == engine.model]
     if props.model_path:
         own = own or listed  # llama.cpp answers to any name, with what it has
-    told = [part for entry in own for part in (entry.root, entry.parent, entry.meta) if part]
-    return told + [props] * (props != _Props()), _read(answers[_VERSION], _Version).version
+    told: list[Any] = [
+        part for entry in own for part in (entry.root, entry.parent, entry.meta) if part
+    ]
+    if props != _Props():
+        told.append(props)
+    return told, _read(answers[_VERSION], _Version).version
 
 
 def _read(body: bytes, kind: type[_Page]) -> _Page:

@@ -141,7 +141,17 @@ def test_who_tells_no_more_than_a_name_or_cannot_be_read_is_nobody(
     assert _identity(engine, _changed(said, *path, to=to)) is None
 
 
-@pytest.mark.parametrize("page", [b"<html>", b"\xff", b"[" * 100_000, b"null"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html>",
+        b"\xff",
+        b"null",
+        b"[" * 100_000,
+        b'{"data": [{"id": "\xff"}], "models": [{"name": "\xff"}]}',
+        b'{"data": [], "models": [], "more": ' + b"[" * 100_000,
+    ],
+)
 def test_what_cannot_be_read_is_nobody(page: bytes) -> None:
     assert identity_of(VLLM, dict.fromkeys(questions(VLLM), page)) is None
     assert identity_of(OLLAMA, dict.fromkeys(questions(OLLAMA), page)) is None
